@@ -1,0 +1,16 @@
+use super::*;
+
+#[test]
+fn authority_parses_names_addresses_and_default_ports() {
+    assert_eq!(Authority::parse("Web.Shop.svc.:8080", 80).unwrap().to_string(), "web.shop.svc:8080");
+    assert_eq!(Authority::parse("web", 80).unwrap().port, 80);
+    assert_eq!(Authority::parse("[::1]:90", 80).unwrap().to_string(), "[::1]:90");
+    assert_eq!(Authority::parse("::1", 80).unwrap().to_string(), "[::1]:80");
+}
+
+#[test]
+fn authority_names_the_part_that_is_wrong() {
+    assert!(matches!(Authority::parse("web:0", 80), Err(AuthorityError::Port(_))));
+    assert!(matches!(Authority::parse("web:x", 80), Err(AuthorityError::Port(_))));
+    assert!(matches!(Authority::parse(":80", 80), Err(AuthorityError::Host(_))));
+}

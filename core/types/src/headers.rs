@@ -1,0 +1,25 @@
+//! HTTP header names that proxies add, read or strip.
+
+/// On responses made by a proxy: the reason.
+pub const PROXY_ERROR: &str = "l5d-proxy-error";
+/// On responses made by a proxy: `close` when the connection must not be reused.
+pub const PROXY_CONNECTION: &str = "l5d-proxy-connection";
+/// On requests between proxies: the original protocol of an HTTP/1 request carried over HTTP/2.
+pub const ORIG_PROTO: &str = "l5d-orig-proto";
+/// Set by the server's proxy: the verified client identity.
+pub const CLIENT_ID: &str = "l5d-client-id";
+/// On a request: the identity the server must have.
+pub const REQUIRE_ID: &str = "l5d-require-id";
+/// In ingress mode: the destination to use instead of the original one.
+pub const DST_OVERRIDE: &str = "l5d-dst-override";
+/// The canonical name of the destination.
+pub const DST_CANONICAL: &str = "l5d-dst-canonical";
+/// Prefix of all headers above; untrusted ones are dropped.
+pub const L5D_PREFIX: &str = "l5d-";
+/// Appended by gateways: `by=<gateway id>;for=<client id>;host=<svc:port>;proto=https`.
+pub const FORWARDED: &str = "forwarded";
+/// On a gateway's 503: nothing was sent to any endpoint, another cluster may be tried.
+pub const RETRY_SAFE: &str = "isthmus-retry-safe";
+
+/// ALPN protocol of connections that begin with a transport header.
+pub const TRANSPORT_ALPN: &[u8] = b"transport.l5d.io/v1";
