@@ -1,2 +1,23 @@
-//! main
-fn main() {}
+//! `meshctl`: installs the mesh, injects workloads, links clusters and runs sandbox clusters.
+//!
+//! Manifests go to stdout and everything meant for people to stderr, so that pipes work. Exit codes: 0 fine,
+//! 1 a check or a request failed, 2 the command line is wrong.
+
+mod cli;
+mod globals;
+mod report;
+mod version;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match cli.run() {
+        Ok(code) => code,
+        Err(error) => {
+            report::print_failure(&error);
+            report::exit_code(&error)
+        }
+    }
+}
