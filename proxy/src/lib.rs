@@ -1,1 +1,11 @@
-//! proxy
+//! The data plane: what a sidecar does with a connection, hop by hop.
+//!
+//! Traffic is served by single-threaded workers (see [`run`]), each with its own listeners, pools and balancers. A request
+//! is one async function per hop; everything it needs is resolved into snapshots by the control thread beforehand.
+
+pub mod body;
+pub mod config;
+pub mod error;
+pub mod rt;
+
+pub use error::Error;

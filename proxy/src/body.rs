@@ -1,0 +1,166 @@
+//! The one body type of the data plane: an enum, so that relaying a frame costs a branch and no allocation.
+
+use crate::error::Error;
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+/// A request or response body on its way through the proxy.
+#[derive(Debug, Default)]
+pub enum Body {
+    /// No frames.
+    #[default]
+    Empty,
+    /// One chunk made by the proxy itself.
+    Full(Bytes),
+    /// Trailers and nothing else.
+    Trailers(Box<HeaderMap>),
+    /// Frames from a connection.
+    Incoming(Incoming),
+    /// Frames that someone accounts for.
+    Observed(Box<Observed>),
+}
+
+/// How a body ended.
+#[derive(Debug)]
+pub enum End<'a> {
+    /// All frames were read; the trailers, if there were any.
+    Complete(Option<&'a HeaderMap>),
+    /// Reading failed.
+    Failed(&'a Error),
+    /// The reader went away before the end.
+    Dropped,
+}
+
+/// Someone who accounts for the frames of a body: metrics, load, deadlines.
+pub trait Observe {
+    /// A data frame of `len` bytes passed.
+    fn data(&mut self, len: usize);
+    /// The body ended; called once.
+    fn end(&mut self, end: End<'_>);
+}
+
+/// A body and its observer.
+pub struct Observed {
+    inner: Body,
+    observer: Box<dyn Observe>,
+    ended: bool,
+}
+
+impl Body {
+    /// A body of one chunk.
+    pub fn full(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        if bytes.is_empty() { Self::Empty } else { Self::Full(bytes) }
+    }
+
+    /// Lets `observer` see every frame and the end. An already finished body ends at once.
+    #[must_use]
+    pub fn observed(self, observer: impl Observe + 'static) -> Self {
+        let mut observer: Box<dyn Observe> = Box::new(observer);
+        if self.is_end_stream() {
+            observer.end(End::Complete(None));
+            return self;
+        }
+        Self::Observed(Box::new(Observed { inner: self, observer, ended: false }))
+    }
+}
+
+impl From<Incoming> for Body {
+    fn from(body: Incoming) -> Self {
+        if body.is_end_stream() { Self::Empty } else { Self::Incoming(body) }
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Self::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Self::Trailers(trailers) => {
+                let trailers = std::mem::take(&mut **trailers);
+                *self = Self::Empty;
+                Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+            }
+            Self::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Error::Body),
+            Self::Observed(observed) => observed.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Full(_) | Self::Trailers(_) => false,
+            Self::Incoming(body) => body.is_end_stream(),
+            Self::Observed(observed) => observed.inner.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty | Self::Trailers(_) => SizeHint::with_exact(0),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Incoming(body) => body.size_hint(),
+            Self::Observed(observed) => observed.inner.size_hint(),
+        }
+    }
+}
+
+impl Observed {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    self.observer.data(data.len());
+                    // Without trailers nobody polls again once the length is reached.
+                    if self.inner.is_end_stream() {
+                        self.end(End::Complete(None));
+                    }
+                } else if let Some(trailers) = frame.trailers_ref() {
+                    self.end(End::Complete(Some(trailers)));
+                }
+            }
+            Some(Err(error)) => self.end(End::Failed(error)),
+            None => self.end(End::Complete(None)),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn end(&mut self, end: End<'_>) {
+        if !self.ended {
+            self.ended = true;
+            self.observer.end(end);
+        }
+    }
+}
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        let end = if self.inner.is_end_stream() { End::Complete(None) } else { End::Dropped };
+        self.end(end);
+    }
+}
+
+impl fmt::Debug for Observed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observed").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

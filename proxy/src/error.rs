@@ -1,0 +1,275 @@
+//! What can go wrong with a connection or a request, which side it went wrong on, whether another endpoint may safely
+//! be tried, and what the client is told.
+
+use crate::body::Body;
+use http::{HeaderValue, Response, StatusCode, header};
+use mesh_types::headers;
+use std::borrow::Cow;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A failed connection or request.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A TCP connection to the next hop could not be made.
+    #[error("connect to {addr}: {source}")]
+    Connect {
+        /// Where to.
+        addr: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A connection to the next hop was not made in time.
+    #[error("connect to {addr} timed out after {after:?}")]
+    ConnectTimeout {
+        /// Where to.
+        addr: SocketAddr,
+        /// The limit.
+        after: Duration,
+    },
+    /// TLS with the next hop failed.
+    #[error("TLS with {addr}: {reason}")]
+    Tls {
+        /// The peer.
+        addr: SocketAddr,
+        /// What rustls said.
+        reason: String,
+    },
+    /// HTTP with the next hop could not begin.
+    #[error("HTTP handshake with {addr}: {source}")]
+    Handshake {
+        /// The peer.
+        addr: SocketAddr,
+        /// Why.
+        source: hyper::Error,
+    },
+    /// The request was never written to the connection.
+    #[error("request was not sent: {0}")]
+    NotSent(#[source] hyper::Error),
+    /// The request was written (or may have been), and no response came.
+    #[error("request failed: {0}")]
+    Request(#[source] hyper::Error),
+    /// A body could not be read.
+    #[error("body: {0}")]
+    Body(#[source] hyper::Error),
+    /// The destination has no endpoints.
+    #[error("no endpoints for {0}")]
+    NoEndpoints(Cow<'static, str>),
+    /// The destination is known to be failing; nothing was sent.
+    #[error("{0} is in failfast")]
+    Failfast(Cow<'static, str>),
+    /// Too much is queued or in flight.
+    #[error("overloaded: {0}")]
+    Overloaded(&'static str),
+    /// No response headers in time.
+    #[error("response timeout after {0:?}")]
+    ResponseTimeout(Duration),
+    /// The whole exchange took too long.
+    #[error("request timeout after {0:?}")]
+    RequestTimeout(Duration),
+    /// The stream was idle for too long.
+    #[error("stream idle for {0:?}")]
+    IdleTimeout(Duration),
+    /// Policy does not let this client do this.
+    #[error("unauthorized {kind} on {server}: client {client}")]
+    Unauthorized {
+        /// `connection` or `request`.
+        kind: &'static str,
+        /// The policy server's name.
+        server: String,
+        /// The client as far as it is known.
+        client: String,
+    },
+    /// Policy forbids this destination.
+    #[error("forbidden: {0}")]
+    Forbidden(Cow<'static, str>),
+    /// No route matches.
+    #[error("no route found for request")]
+    RouteNotFound,
+    /// A route's filter answers in place of the destination.
+    #[error("{message}")]
+    Injected {
+        /// The status to answer with.
+        status: StatusCode,
+        /// The reason to state.
+        message: String,
+    },
+    /// The connection leads back to this proxy.
+    #[error("connection to {0} would loop")]
+    Loop(SocketAddr),
+    /// The gateway was asked to forward what came from itself.
+    #[error("gateway loop detected")]
+    GatewayLoop,
+    /// The gateway was asked for a name outside of its domain.
+    #[error("gateway domain invalid: {0}")]
+    GatewayDomain(String),
+    /// A direct connection came without a client certificate.
+    #[error("direct connections must be mutually authenticated")]
+    IdentityRequired,
+    /// A direct connection came without a usable transport header.
+    #[error("transport header: {0}")]
+    TransportHeader(String),
+    /// The request is not one that can be forwarded.
+    #[error("invalid request: {0}")]
+    InvalidRequest(String),
+    /// The server's identity is not the one the client asked for.
+    #[error("required identity {required} but the server is {found}")]
+    RequiredIdentity {
+        /// What the client asked for.
+        required: String,
+        /// Who it would be.
+        found: String,
+    },
+    /// Reading or writing a connection failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// Serving HTTP to the client failed.
+    #[error("serving HTTP: {0}")]
+    Server(#[source] hyper::Error),
+    /// The control plane has not answered yet.
+    #[error("no policy for {0}")]
+    Undiscovered(SocketAddr),
+    /// The proxy cannot run as configured.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigErrors),
+    /// A part of the proxy could not start.
+    #[error("{what}: {reason}")]
+    Start {
+        /// The part.
+        what: &'static str,
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// Which side of the proxy a failure belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The peer that connected to us.
+    Client,
+    /// The next hop.
+    Server,
+    /// Our own decision.
+    Proxy,
+}
+
+impl Error {
+    /// Which side failed.
+    pub fn side(&self) -> Side {
+        match self {
+            Self::Connect { .. }
+            | Self::ConnectTimeout { .. }
+            | Self::Tls { .. }
+            | Self::Handshake { .. }
+            | Self::NotSent(_)
+            | Self::Request(_)
+            | Self::NoEndpoints(_)
+            | Self::Failfast(_)
+            | Self::ResponseTimeout(_)
+            | Self::RequestTimeout(_)
+            | Self::IdleTimeout(_) => Side::Server,
+            Self::Server(_)
+            | Self::Body(_)
+            | Self::IdentityRequired
+            | Self::TransportHeader(_)
+            | Self::InvalidRequest(_) => Side::Client,
+            _ => Side::Proxy,
+        }
+    }
+
+    /// Whether nothing of the request reached an application, so that another endpoint may be tried whatever the method.
+    pub fn retry_safe(&self) -> bool {
+        matches!(
+            self,
+            Self::Connect { .. }
+                | Self::ConnectTimeout { .. }
+                | Self::Tls { .. }
+                | Self::Handshake { .. }
+                | Self::NotSent(_)
+                | Self::NoEndpoints(_)
+                | Self::Failfast(_)
+                | Self::Overloaded(_)
+        )
+    }
+
+    /// The HTTP status that tells the client.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::NoEndpoints(_) | Self::Failfast(_) | Self::Overloaded(_) | Self::Undiscovered(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::ResponseTimeout(_) | Self::RequestTimeout(_) | Self::IdleTimeout(_) => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
+            Self::ConnectTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unauthorized { .. } | Self::Forbidden(_) | Self::IdentityRequired => StatusCode::FORBIDDEN,
+            Self::RouteNotFound | Self::GatewayDomain(_) => StatusCode::NOT_FOUND,
+            Self::Injected { status, .. } => *status,
+            Self::GatewayLoop | Self::Loop(_) => StatusCode::LOOP_DETECTED,
+            Self::InvalidRequest(_) | Self::TransportHeader(_) => StatusCode::BAD_REQUEST,
+            _ => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// The gRPC status code that tells the client.
+    pub fn grpc_status(&self) -> u8 {
+        const INVALID_ARGUMENT: u8 = 3;
+        const DEADLINE_EXCEEDED: u8 = 4;
+        const NOT_FOUND: u8 = 5;
+        const PERMISSION_DENIED: u8 = 7;
+        const ABORTED: u8 = 10;
+        const UNAVAILABLE: u8 = 14;
+        match self.status() {
+            StatusCode::FORBIDDEN => PERMISSION_DENIED,
+            StatusCode::GATEWAY_TIMEOUT if !self.retry_safe() => DEADLINE_EXCEEDED,
+            StatusCode::NOT_FOUND => NOT_FOUND,
+            StatusCode::BAD_REQUEST => INVALID_ARGUMENT,
+            StatusCode::LOOP_DETECTED => ABORTED,
+            _ => UNAVAILABLE,
+        }
+    }
+
+    /// The value of the `error` label in `*_errors_total`.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Failfast(_) | Self::NoEndpoints(_) => "failfast",
+            Self::Overloaded(_) => "loadshed",
+            Self::ResponseTimeout(_) | Self::RequestTimeout(_) | Self::IdleTimeout(_) => "response timeout",
+            Self::GatewayLoop | Self::Loop(_) => "gateway loop",
+            Self::GatewayDomain(_) => "gateway domain invalid",
+            Self::IdentityRequired | Self::RequiredIdentity { .. } => "identity required",
+            Self::Unauthorized { .. } | Self::Forbidden(_) => "forbidden",
+            Self::Connect { .. } | Self::ConnectTimeout { .. } | Self::Io(_) | Self::Tls { .. } => "i/o",
+            _ => "unexpected",
+        }
+    }
+
+    /// The response that tells the client, as a gRPC trailers-only response where the request was gRPC.
+    pub fn response(&self, grpc: bool) -> Response<Body> {
+        let reason = HeaderValue::from_str(&self.to_string())
+            .unwrap_or_else(|_| HeaderValue::from_static("proxy error"));
+        let mut response = Response::new(Body::Empty);
+        let map = response.headers_mut();
+        if grpc {
+            map.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            map.insert("grpc-status", HeaderValue::from(u16::from(self.grpc_status())));
+            map.insert("grpc-message", reason.clone());
+        } else {
+            map.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        map.insert(headers::PROXY_ERROR, reason);
+        if !grpc {
+            *response.status_mut() = self.status();
+        }
+        response
+    }
+}
+
+/// Whether a request asks for a gRPC answer.
+pub fn is_grpc(headers: &http::HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/grpc"))
+}
+
+#[cfg(test)]
+mod tests;
