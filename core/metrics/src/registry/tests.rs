@@ -1,0 +1,67 @@
+use super::*;
+
+fn labels() -> Labels {
+    Labels::new().with("direction", "inbound").with("tls", "true")
+}
+
+#[test]
+fn names_and_labels_are_linkerds() {
+    let registry = Registry::new();
+    let requests = registry.counter("request", "Total count of HTTP requests.").get(&labels());
+    requests.add(3);
+    let text = registry.encode();
+    assert!(text.contains("request_total{direction=\"inbound\",tls=\"true\"} 3\n"), "{text}");
+    assert!(text.ends_with("# EOF\n"), "{text}");
+}
+
+#[test]
+fn asking_twice_gives_the_same_series() {
+    let registry = Registry::new();
+    registry.counter("request", "").get(&labels()).inc();
+    registry.counter("request", "").get(&labels()).inc();
+    assert_eq!(registry.counter("request", "").get(&labels()).value(), 2);
+    assert_eq!(registry.encode().matches("# TYPE request counter").count(), 1);
+}
+
+#[test]
+fn histograms_are_cumulative_and_have_an_infinite_bucket() {
+    let registry = Registry::new();
+    let latency = registry.histogram("response_latency_ms", "", &[1.0, 2.0, 5.0]).get(&Labels::new());
+    for value in [0.5, 1.0, 3.0, 9.0] {
+        latency.observe(value);
+    }
+    let text = registry.encode();
+    for line in [
+        "_bucket{le=\"1.0\"} 2",
+        "_bucket{le=\"5.0\"} 3",
+        "_bucket{le=\"+Inf\"} 4",
+        "_sum{} 13.5",
+        "_count{} 4",
+    ] {
+        assert!(text.contains(&format!("response_latency_ms{line}")), "{line} in {text}");
+    }
+}
+
+#[test]
+fn a_series_is_dropped_only_when_nobody_holds_it_for_long_enough() {
+    let registry = Registry::new();
+    let family = registry.gauge("tcp_open_connections", "");
+    let held = family.get(&Labels::new().with("peer", "src"));
+    drop(family.get(&Labels::new().with("peer", "dst")));
+    let (start, retain) = (Instant::now(), Duration::from_secs(600));
+    registry.evict(start, retain);
+    registry.evict(start + retain / 2, retain);
+    assert_eq!(family.len(), 2);
+    registry.evict(start + retain, retain);
+    assert_eq!(family.len(), 1);
+    held.inc();
+    assert!(registry.encode().contains("peer=\"src\""));
+}
+
+#[test]
+fn values_that_need_escaping_are_escaped() {
+    let registry = Registry::new();
+    registry.info("build", "", &Labels::new().with("version", "a\"b\\c\nd"));
+    let text = registry.encode();
+    assert!(text.contains(r#"version="a\"b\\c\nd""#), "{text}");
+}
