@@ -1,2 +1,132 @@
-//! main
-fn main() {}
+//! `cargo xtask …`: what people and CI run. It links no room: it runs cargo, the tools of the machine, and the
+//! binaries that cargo built.
+
+mod kubectl;
+mod machine;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Parser, Subcommand};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// Every package whose binary the sandbox runs or people call.
+const BINARIES: &[&str] = &[
+    "mesh-link-cli",
+    "mesh-sandbox",
+    "mesh-image-proxy",
+    "mesh-image-controller",
+    "mesh-image-init",
+    "mesh-demo",
+];
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Build, try, test and measure Isthmus")]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build what is needed and run the demo: two linked clusters that survive the loss of one side
+    Demo {
+        /// Passed on to `meshctl sandbox demo`, such as --keep
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Build what the tests need and run all of them
+    Test {
+        /// Passed on to `cargo test`, such as -p mesh-proxy or a test's name
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Check formatting, lints and documentation, with warnings denied
+    Lint,
+    /// Run a benchmark and print its figures
+    Bench {
+        /// Which one: mesh
+        name: String,
+        /// Passed on to the benchmark
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("× {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Demo { args } => {
+            machine::require_root("the sandbox makes network namespaces")?;
+            machine::require_nft()?;
+            let bin = build_binaries("release")?;
+            call(Command::new(bin.join("meshctl")).args(["sandbox", "demo"]).args(args))
+        }
+        Task::Test { args } => {
+            machine::require_root("tests run whole clusters in network namespaces")?;
+            machine::require_nft()?;
+            let kubectl = kubectl::find_or_build()?;
+            let bin = build_binaries("release")?;
+            let args = if args.is_empty() { vec!["--workspace".to_owned()] } else { args };
+            call(cargo().arg("test").args(args).env("ISTHMUS_BIN_DIR", &bin).env("ISTHMUS_KUBECTL", &kubectl))
+        }
+        Task::Lint => {
+            call(cargo().args(["fmt", "--all", "--check"]))?;
+            call(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+            call(
+                cargo()
+                    .args(["doc", "--workspace", "--no-deps", "--quiet"])
+                    .env("RUSTDOCFLAGS", "-D warnings"),
+            )
+        }
+        Task::Bench { name, args } => {
+            machine::require_root("the sandbox makes network namespaces")?;
+            machine::require_nft()?;
+            let bin = build_binaries("release")?;
+            call(cargo().args(["build", "--release", "--quiet", "-p", "mesh-bench"]))?;
+            call(Command::new(bin.join("mesh-bench")).arg(name).args(args).env("ISTHMUS_BIN_DIR", &bin))
+        }
+    }
+}
+
+/// Builds the binaries and answers with the folder they are in.
+fn build_binaries(profile: &str) -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--profile", profile]);
+    for package in BINARIES {
+        build.args(["-p", package]);
+    }
+    call(&mut build)?;
+    Ok(target_dir()?.join(profile))
+}
+
+fn target_dir() -> Result<PathBuf> {
+    let output = cargo()
+        .args(["metadata", "--format-version", "1", "--no-deps"])
+        .output()
+        .context("cannot run cargo metadata")?;
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
+    let dir = metadata["target_directory"].as_str().context("cargo metadata names no target directory")?;
+    Ok(Path::new(dir).to_owned())
+}
+
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+fn call(command: &mut Command) -> Result<()> {
+    let shown = format!("{command:?}").replace('"', "");
+    let status = command.status().with_context(|| format!("cannot run {shown}"))?;
+    if !status.success() {
+        bail!("{shown}: {status}");
+    }
+    Ok(())
+}
