@@ -1,1 +1,16 @@
-//! net
+//! Connections before they have a meaning: sockets and their options, the original destination of a redirected
+//! connection, what protocol its first bytes speak, the transport header, and copying bytes both ways.
+
+mod copy;
+mod detect;
+mod original_dst;
+mod prefixed;
+mod socket;
+mod transport_header;
+
+pub use copy::{CopyError, Direction, End, copy_bidirectional};
+pub use detect::{ClientHello, Http, Parse, Sniffed, client_hello, http, sniff};
+pub use original_dst::OriginalDst;
+pub use prefixed::PrefixedIo;
+pub use socket::{SocketOptions, connect, is_own_address, listen, normalize, tune};
+pub use transport_header::{HeaderError, SessionProtocol, TransportHeader};
