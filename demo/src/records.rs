@@ -87,7 +87,9 @@ impl Records {
         let (mut failed, mut failures) = (0, Vec::new());
         // Three digits from a microsecond to a minute; values beyond are clamped.
         let mut latencies: Histogram<u64> =
-            Histogram::new(3).unwrap_or_else(|_| unreachable!("3 is a valid precision"));
+            Histogram::new_with_bounds(1, 60_000_000, 3).unwrap_or_else(|_| {
+                unreachable!("bounds and precision are constants that the histogram accepts")
+            });
         for record in kept.iter().filter(|r| (since..until).contains(&r.due_ms)) {
             match &record.outcome {
                 Outcome::Answered(cluster) => {
