@@ -1,0 +1,58 @@
+//! HTTP/1 connections that turn into something else: `101 Switching Protocols` and `CONNECT`.
+
+use crate::body::Body;
+use crate::drain::Drain;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use mesh_net::copy_bidirectional;
+
+/// Whether a request asks to leave HTTP/1, so that it must not be carried over HTTP/2.
+pub fn is_upgrade<B>(request: &Request<B>) -> bool {
+    request.version() != Version::HTTP_2
+        && (request.method() == Method::CONNECT
+            || (request.version() == Version::HTTP_11
+                && has_token(request.headers(), header::CONNECTION, "upgrade")
+                && request.headers().contains_key(header::UPGRADE)))
+}
+
+/// The client's half of an upgrade; take it before the request is forwarded.
+pub fn of_request(request: &mut Request<Body>) -> Option<OnUpgrade> {
+    is_upgrade(request).then(|| hyper::upgrade::on(request))
+}
+
+/// When `response` accepts the upgrade, joins both connections once they have left HTTP. The response must go back to
+/// the client unchanged.
+pub fn join(client: Option<OnUpgrade>, connect: bool, response: &mut Response<Body>, drain: &Drain) {
+    let accepted =
+        response.status() == StatusCode::SWITCHING_PROTOCOLS || (connect && response.status().is_success());
+    let Some(client) = client.filter(|_| accepted) else { return };
+    let server = hyper::upgrade::on(response);
+    relay(client, server, drain);
+}
+
+/// Copies bytes between two upgraded connections until both are done.
+pub fn relay(client: OnUpgrade, server: OnUpgrade, drain: &Drain) {
+    let guard = drain.guard();
+    tokio::task::spawn_local(async move {
+        let _guard = guard;
+        let (client, server) = match tokio::try_join!(client, server) {
+            Ok(both) => both,
+            Err(error) => return tracing::debug!(%error, "upgrade did not happen"),
+        };
+        let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
+        if let Err(error) = copy_bidirectional(&mut client, &mut server, |_, _| ()).await {
+            tracing::debug!(%error, end = ?error.end, "upgraded connection failed");
+        }
+    });
+}
+
+/// Whether a comma-separated header names `token`.
+fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name);
+    values
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|item| item.trim().eq_ignore_ascii_case(token))
+}
