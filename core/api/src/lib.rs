@@ -1,1 +1,8 @@
-//! api
+//! The wire API between proxies and the control plane: the published `linkerd2-proxy-api`, and the gRPC stack that
+//! goes with it.
+
+pub use linkerd2_proxy_api::{
+    destination, grpc_route, http_route, http_types, identity, inbound, meta, net, opaque_route, outbound, tap,
+    tls_route,
+};
+pub use {prost, prost_types, tonic};
