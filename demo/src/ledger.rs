@@ -60,11 +60,17 @@ async fn keep(stream: TcpStream, lines: &AtomicU64, cluster: &str) -> Result<()>
 pub(crate) struct LedgerClient {
     authority: Arc<str>,
     connection: Arc<Mutex<Option<BufReader<TcpStream>>>>,
+    greeting: Arc<Mutex<String>>,
 }
 
 impl LedgerClient {
     pub(crate) fn new(authority: &str) -> Self {
-        Self { authority: authority.into(), connection: Arc::default() }
+        Self { authority: authority.into(), connection: Arc::default(), greeting: Arc::default() }
+    }
+
+    /// What the ledger said first on the latest connection.
+    pub(crate) async fn greeting(&self) -> String {
+        self.greeting.lock().await.clone()
     }
 
     /// Appends a line and waits for its acknowledgement; a broken connection is made anew once.
@@ -94,6 +100,7 @@ impl LedgerClient {
         if !greeting.starts_with("ledger ") {
             bail!("not a ledger: greeted with {greeting:?}");
         }
+        *self.greeting.lock().await = greeting.trim().to_owned();
         Ok(stream)
     }
 

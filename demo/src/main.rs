@@ -1,6 +1,7 @@
 //! The demo shop: four services that talk HTTP/1.1, gRPC and opaque TCP with each other, and a load generator.
 //! One binary; the subcommand chooses the part. The services know nothing of the mesh.
 
+mod call;
 mod catalog;
 mod http1;
 mod ledger;
@@ -49,6 +50,8 @@ enum Part {
     Pricing,
     /// A journal over TCP: greets first, then acknowledges each line
     Ledger,
+    /// Make one call and print what came back as JSON
+    Call(call::CallArgs),
     /// Sends requests at a constant rate and keeps count of what came back
     Load(load::LoadArgs),
 }
@@ -68,24 +71,23 @@ async fn main() -> ExitCode {
         signal = termination_signal() => {
             info!(signal, "draining");
             shutdown.drain(DRAIN).await;
-            Ok(())
+            Ok(ExitCode::SUCCESS)
         }
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            error!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    result.unwrap_or_else(|error| {
+        error!("{error:#}");
+        ExitCode::FAILURE
+    })
 }
 
-async fn run(part: Part, place: Place, shutdown: &Shutdown) -> anyhow::Result<()> {
+async fn run(part: Part, place: Place, shutdown: &Shutdown) -> anyhow::Result<ExitCode> {
     match part {
-        Part::Web(args) => web::serve(place, args, shutdown).await,
-        Part::Catalog(args) => catalog::serve(place, args, shutdown).await,
-        Part::Pricing => pricing::serve(place, shutdown).await,
-        Part::Ledger => ledger::serve(place, shutdown).await,
-        Part::Load(args) => load::serve(place, args, shutdown).await,
+        Part::Web(args) => web::serve(place, args, shutdown).await?,
+        Part::Catalog(args) => catalog::serve(place, args, shutdown).await?,
+        Part::Pricing => pricing::serve(place, shutdown).await?,
+        Part::Ledger => ledger::serve(place, shutdown).await?,
+        Part::Load(args) => load::serve(place, args, shutdown).await?,
+        Part::Call(args) => return call::run(args).await,
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -77,6 +77,26 @@ impl PricingClient {
     }
 }
 
+impl PricingClient {
+    /// Takes `count` messages from the stream of prices.
+    pub(crate) async fn follow(&self, items: &[&str], count: usize) -> Result<Vec<Vec<u32>>, Status> {
+        let mut grpc = tonic::client::Grpc::new(self.channel.clone());
+        grpc.ready().await.map_err(|e| Status::unavailable(e.to_string()))?;
+        let basket = Basket { items: items.iter().map(|i| (*i).to_owned()).collect() };
+        let path = http::uri::PathAndQuery::from_static("/shop.Pricing/Follow");
+        let codec: ProstCodec<Basket, Prices> = ProstCodec::default();
+        let mut stream = grpc.server_streaming(Request::new(basket), path, codec).await?.into_inner();
+        let mut all = Vec::with_capacity(count);
+        while all.len() < count {
+            match stream.message().await? {
+                Some(prices) => all.push(prices.cents),
+                None => break,
+            }
+        }
+        Ok(all)
+    }
+}
+
 #[derive(Clone)]
 struct PricingService;
 
