@@ -1,8 +1,8 @@
 //! One call, as a script or a test in a pod makes it: prints what came back as one line of JSON.
 
-use crate::http1::{CLUSTER, Client};
 use crate::ledger::LedgerClient;
 use crate::pricing::PricingClient;
+use crate::serving::{CLUSTER, Client};
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};

@@ -1,8 +1,8 @@
 //! The goods: answers with a list whose prices come from pricing over gRPC.
 
 use crate::Place;
-use crate::http1::{self, answer};
 use crate::pricing::PricingClient;
+use crate::serving::{self, answer};
 use anyhow::Result;
 use clap::Args;
 use http::{Request, StatusCode};
@@ -35,7 +35,7 @@ pub(crate) async fn serve(place: Place, args: CatalogArgs, shutdown: &Shutdown) 
             }
         }
     };
-    http1::serve(place.listen, shutdown, handler).await
+    serving::serve(place.listen, shutdown, handler).await
 }
 
 async fn price_list(pricing: Option<PricingClient>) -> Result<String, tonic::Status> {

@@ -2,8 +2,8 @@
 //! moment a request was due, so that waiting counts (no coordinated omission).
 
 use crate::Place;
-use crate::http1::{self, Answer, CLUSTER, Client, answer};
 use crate::records::{Outcome, Records};
+use crate::serving::{self, Answer, CLUSTER, Client, answer};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use http::{Request, Response, StatusCode};
@@ -55,7 +55,7 @@ pub(crate) async fn serve(place: Place, args: LoadArgs, shutdown: &Shutdown) -> 
         let response = control(&generator, &request, &cluster);
         async move { response }
     };
-    http1::serve(place.listen, shutdown, handler).await
+    serving::serve(place.listen, shutdown, handler).await
 }
 
 /// Sends each request when it is due, whatever became of the ones before.

@@ -3,11 +3,11 @@
 
 mod call;
 mod catalog;
-mod http1;
 mod ledger;
 mod load;
 mod pricing;
 mod records;
+mod serving;
 mod web;
 
 use clap::{Args, Parser, Subcommand};

@@ -1,8 +1,8 @@
 //! The front end: one request in becomes one to the catalog (HTTP/1.1) and one line in the ledger (TCP).
 
 use crate::Place;
-use crate::http1::{self, CLUSTER, Client, answer};
 use crate::ledger::LedgerClient;
+use crate::serving::{self, CLUSTER, Client, answer};
 use anyhow::Result;
 use clap::Args;
 use http::{Request, StatusCode};
@@ -50,5 +50,5 @@ pub(crate) async fn serve(place: Place, args: WebArgs, shutdown: &Shutdown) -> R
             response
         }
     };
-    http1::serve(place.listen, shutdown, handler).await
+    serving::serve(place.listen, shutdown, handler).await
 }

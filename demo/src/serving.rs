@@ -1,4 +1,5 @@
-//! HTTP/1.1 as a small service needs it: a server loop, and a client that keeps connections.
+//! HTTP as a small service needs it: a server loop (HTTP/1.1 and HTTP/2), and an HTTP/1.1 client that keeps
+//! connections.
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -6,7 +7,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use mesh_runtime::Shutdown;
 use std::convert::Infallible;
 use std::future::Future;
@@ -29,7 +30,7 @@ where
     F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
-    info!(%listen, "serving HTTP/1.1");
+    info!(%listen, "serving HTTP");
     while !shutdown.is_draining() {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -44,8 +45,8 @@ where
                 let answer = handler(request);
                 async move { Ok::<_, Infallible>(answer.await) }
             });
-            let connection =
-                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+            let connection = builder.serve_connection(TokioIo::new(stream), service);
             tokio::pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
