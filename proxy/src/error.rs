@@ -36,6 +36,9 @@ pub enum Error {
         /// What rustls said.
         reason: String,
     },
+    /// TLS with the client failed.
+    #[error("TLS with the client: {0}")]
+    ClientTls(String),
     /// HTTP with the next hop could not begin.
     #[error("HTTP handshake with {addr}: {source}")]
     Handshake {
@@ -171,6 +174,7 @@ impl Error {
             | Self::IdleTimeout(_) => Side::Server,
             Self::Server(_)
             | Self::Body(_)
+            | Self::ClientTls(_)
             | Self::IdentityRequired
             | Self::TransportHeader(_)
             | Self::InvalidRequest(_) => Side::Client,
@@ -240,6 +244,7 @@ impl Error {
             Self::GatewayDomain(_) => "gateway domain invalid",
             Self::IdentityRequired | Self::RequiredIdentity { .. } => "identity required",
             Self::Unauthorized { .. } | Self::Forbidden(_) => "forbidden",
+            Self::ClientTls(_) => "tls",
             Self::Connect { .. } | Self::ConnectTimeout { .. } | Self::Io(_) | Self::Tls { .. } => "i/o",
             _ => "unexpected",
         }

@@ -5,7 +5,14 @@
 
 pub mod body;
 pub mod config;
+pub mod control;
+pub mod drain;
 pub mod error;
+pub mod http;
+pub mod identity;
+pub mod inbound;
+pub mod metered;
 pub mod rt;
+pub mod shared;
 
 pub use error::Error;

@@ -1,0 +1,255 @@
+//! The inbound side: accept → TLS → authorize → forward to the application.
+//!
+//! [`Inbound::accept`] is the path of a connection, top to bottom. A worker has one `Inbound`.
+
+mod app;
+mod direct;
+mod headers;
+mod http;
+mod metrics;
+pub mod policies;
+pub mod policy;
+mod tcp;
+
+pub use direct::{DirectConnection, DirectHandler, DirectIo};
+pub use headers::is_gateway;
+
+use crate::config::Config;
+use crate::drain::Drain;
+use crate::error::Error;
+use crate::metered::Metered;
+use crate::shared::Shared;
+use ahash::AHashMap;
+use app::App;
+use bytes::BytesMut;
+use mesh_net::{
+    ClientHello, Http, OriginalDst, PrefixedIo, Sniffed, SocketOptions, client_hello, http as http_preface,
+    normalize, sniff, tune,
+};
+use mesh_tls::{MeshTls, ServerTlsStream, client_identity, negotiated_transport};
+use metrics::InboundMetrics;
+use policies::{Policies, PolicyReceiver};
+use policy::{Client, ClientTls, Protocol, ServerPolicy};
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// An accepted connection, with what detection has read.
+type PlainIo = PrefixedIo<Metered<TcpStream>>;
+/// An accepted connection whose TLS ends here.
+type TlsIo = ServerTlsStream<PlainIo>;
+
+/// The inbound side of one worker.
+pub struct Inbound {
+    config: Arc<Config>,
+    tls: MeshTls,
+    drain: Drain,
+    policies: Policies,
+    metrics: InboundMetrics,
+    original_dst: OriginalDst,
+    gateway: Option<Rc<dyn DirectHandler>>,
+    apps: RefCell<AHashMap<SocketAddr, Rc<App>>>,
+}
+
+/// What a connection's first bytes turned out to be.
+enum Accepted {
+    Mesh(Box<TlsIo>),
+    Plain(PlainIo, ClientTls),
+}
+
+impl Inbound {
+    /// The inbound side of a worker; `gateway` takes direct connections that name a service.
+    pub fn new(
+        shared: &Shared,
+        policies: Policies,
+        original_dst: OriginalDst,
+        gateway: Option<Rc<dyn DirectHandler>>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            config: Arc::clone(&shared.config),
+            tls: shared.tls.clone(),
+            drain: shared.drain.clone(),
+            policies,
+            metrics: InboundMetrics::new(&shared.registry),
+            original_dst,
+            gateway,
+            apps: RefCell::default(),
+        })
+    }
+
+    /// Serves one accepted connection to its end.
+    pub async fn accept(self: Rc<Self>, tcp: TcpStream, peer: SocketAddr) {
+        let _guard = self.drain.guard();
+        let peer = normalize(peer);
+        let target = match self.original_dst.of(&tcp) {
+            Ok(target) => target,
+            Err(error) => return tracing::info!(%peer, %error, "no original destination"),
+        };
+        match self.serve(tcp, peer, target).await {
+            Ok(()) => tracing::debug!(%peer, %target, "connection ended"),
+            Err(error) => {
+                self.metrics.tcp_error(target, &error);
+                tracing::info!(%peer, %target, %error, "connection failed");
+            }
+        }
+    }
+
+    async fn serve(
+        self: &Rc<Self>,
+        tcp: TcpStream,
+        peer: SocketAddr,
+        target: SocketAddr,
+    ) -> Result<(), Error> {
+        self.tune(&tcp)?;
+        let direct = target.port() == self.config.inbound.listen.port();
+        if !direct && !self.config.inbound.ips.is_empty() && !self.config.inbound.ips.contains(&target.ip()) {
+            return Err(Error::Forbidden(format!("{target} is not an address of this pod").into()));
+        }
+        let policy = self.policies.get(target.port());
+        let skip_tls = !direct && matches!(policy.borrow().protocol, Protocol::Opaque);
+        // Accounted for from the first byte, so before the client's TLS is known.
+        let tcp_metrics = self.metrics.tcp("src", target, &ClientTls::None);
+        let io = Metered::new(tcp, tcp_metrics.read.clone(), tcp_metrics.written.clone());
+        let result = match self.accept_tls(io, skip_tls).await? {
+            None => Ok(()),
+            Some(Accepted::Mesh(io)) => {
+                let tls = ClientTls::Mesh(client_identity(io.get_ref().1));
+                let client = Client { addr: peer, tls };
+                if direct || negotiated_transport(io.get_ref().1) {
+                    self.serve_direct(*io, client, target).await
+                } else {
+                    self.serve_port(*io, client, target, policy).await
+                }
+            }
+            Some(Accepted::Plain(..)) if direct => Err(Error::IdentityRequired),
+            Some(Accepted::Plain(..)) if self.config.inbound.require_tls.contains(target.port()) => {
+                Err(Error::IdentityRequired)
+            }
+            Some(Accepted::Plain(io, tls)) => {
+                let client = Client { addr: peer, tls };
+                self.serve_port(io, client, target, policy).await
+            }
+        };
+        match &result {
+            Err(Error::Io(error)) => tcp_metrics.close(metrics::errno(error)),
+            _ => tcp_metrics.close(""),
+        }
+        result
+    }
+
+    fn tune(&self, tcp: &TcpStream) -> Result<(), Error> {
+        let sockets = &self.config.inbound.sockets;
+        let options =
+            SocketOptions { keepalive: sockets.accept_keepalive, user_timeout: sockets.accept_user_timeout };
+        Ok(tune(tcp, &options)?)
+    }
+
+    /// Ends TLS that is meant for us; other TLS passes through, and plaintext is plaintext. `None`: the client left.
+    async fn accept_tls(&self, mut io: Metered<TcpStream>, skip: bool) -> Result<Option<Accepted>, Error> {
+        let mut buf = BytesMut::new();
+        if skip {
+            return Ok(Some(Accepted::Plain(PrefixedIo::new(buf, io), ClientTls::None)));
+        }
+        let limit = self.config.inbound.detect_timeout;
+        let hello = match sniff(&mut io, &mut buf, limit, client_hello).await? {
+            Sniffed::Found(hello) => hello,
+            Sniffed::Eof if buf.is_empty() => return Ok(None),
+            // The server may speak first, or the client is slow: neither is TLS to us.
+            Sniffed::Eof | Sniffed::Timeout => None,
+        };
+        let io = PrefixedIo::new(buf, io);
+        match hello {
+            None => Ok(Some(Accepted::Plain(io, ClientTls::None))),
+            Some(ClientHello { sni: Some(sni), .. }) if sni == self.tls.identity().as_str() => {
+                let acceptor = self.tls.acceptor().map_err(|error| Error::ClientTls(error.to_string()))?;
+                let io = timeout(limit, acceptor.accept(io))
+                    .await
+                    .map_err(|_| Error::ClientTls(format!("handshake took longer than {limit:?}")))?
+                    .map_err(|error| Error::ClientTls(error.to_string()))?;
+                Ok(Some(Accepted::Mesh(Box::new(io))))
+            }
+            Some(_) => Ok(Some(Accepted::Plain(io, ClientTls::Passthrough))),
+        }
+    }
+
+    /// Serves a connection for a port of the application, by what the port speaks.
+    async fn serve_port<I>(
+        self: &Rc<Self>,
+        mut io: I,
+        client: Client,
+        target: SocketAddr,
+        policy: PolicyReceiver,
+    ) -> Result<(), Error>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.refuse_loop(target)?;
+        let current = Arc::clone(&policy.borrow());
+        let version = match current.protocol {
+            _ if client.tls == ClientTls::Passthrough => None,
+            Protocol::Opaque | Protocol::Tls => None,
+            Protocol::Http1(_) if !matches!(client.tls, ClientTls::Mesh(_)) => Some(Http::Http1),
+            Protocol::Http2(_) | Protocol::Grpc(_) => Some(Http::Http2),
+            // HTTP/1 comes as HTTP/2 from other proxies.
+            Protocol::Http1(_) | Protocol::Detect { .. } => {
+                let limit = match current.protocol {
+                    Protocol::Detect { timeout, .. } => timeout,
+                    _ => self.config.inbound.detect_timeout,
+                };
+                let mut buf = BytesMut::new();
+                let version = self.detect_http(&mut io, &mut buf, limit, &current, target.port()).await?;
+                let io = PrefixedIo::new(buf, io);
+                return match version {
+                    Some(version) => self.serve_http(io, version, client, target, policy).await,
+                    None => self.forward(io, client, target, policy).await,
+                };
+            }
+        };
+        match version {
+            Some(version) => self.serve_http(io, version, client, target, policy).await,
+            None => self.forward(io, client, target, policy).await,
+        }
+    }
+
+    async fn detect_http<I: AsyncRead + Unpin>(
+        &self,
+        io: &mut I,
+        buf: &mut BytesMut,
+        limit: Duration,
+        policy: &ServerPolicy,
+        port: u16,
+    ) -> Result<Option<Http>, Error> {
+        let found = sniff(io, buf, limit, http_preface).await?;
+        let (result, version) = match found {
+            Sniffed::Found(Some(Http::Http1)) => ("http/1", Some(Http::Http1)),
+            Sniffed::Found(Some(Http::Http2)) => ("http/2", Some(Http::Http2)),
+            Sniffed::Found(None) | Sniffed::Eof => ("not_http", None),
+            Sniffed::Timeout => ("read_timeout", None),
+        };
+        self.metrics.detected(result, policy, port);
+        Ok(version)
+    }
+
+    /// Refuses to connect to our own listeners, which would come back here for ever.
+    fn refuse_loop(&self, target: SocketAddr) -> Result<(), Error> {
+        let outbound = self.config.outbound.listen.iter().map(SocketAddr::port);
+        if outbound.chain([self.config.inbound.listen.port()]).any(|port| port == target.port()) {
+            return Err(Error::Loop(target));
+        }
+        Ok(())
+    }
+
+    /// The application at `addr`, kept while it is used.
+    fn app(&self, addr: SocketAddr) -> Rc<App> {
+        let mut apps = self.apps.borrow_mut();
+        Rc::clone(apps.entry(addr).or_insert_with(|| App::new(addr, self.config.inbound.clone())))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! Header fields that say who the client is: what clients claim is dropped, what is verified is set.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use mesh_types::{Identity, MULTICLUSTER_NAMESPACE, headers};
+
+/// The service account of gateways, as the multicluster extension installs them.
+const GATEWAY_SERVICE_ACCOUNT: &str = "linkerd-gateway";
+/// What every mesh identity contains; a `Forwarded` element that has it claims to be the mesh's word.
+const IDENTITY_MARK: &str = ".serviceaccount.identity.";
+
+/// Whether an identity is that of a gateway, whose word on the original client counts.
+pub fn is_gateway(identity: &Identity) -> bool {
+    identity.workload().is_ok_and(|workload| {
+        workload.service_account == GATEWAY_SERVICE_ACCOUNT && workload.namespace == MULTICLUSTER_NAMESPACE
+    })
+}
+
+/// Drops what the client may not say and sets what is known of it.
+///
+/// - without a verified identity, every `l5d-*` field goes;
+/// - `Forwarded` elements that name mesh identities are kept only from a gateway;
+/// - `l5d-client-id` is the verified identity, or absent.
+pub fn sanitize(headers: &mut HeaderMap, client: Option<&Identity>) {
+    match client {
+        None => {
+            let ours = headers.keys().filter(|name| name.as_str().starts_with(headers::L5D_PREFIX));
+            for name in ours.cloned().collect::<Vec<_>>() {
+                headers.remove(name);
+            }
+        }
+        Some(identity) => {
+            if let Ok(value) = HeaderValue::from_str(identity.as_str()) {
+                headers.insert(HeaderName::from_static(headers::CLIENT_ID), value);
+            }
+        }
+    }
+    if headers.contains_key(headers::FORWARDED) && !client.is_some_and(is_gateway) {
+        drop_claims(headers);
+    }
+}
+
+/// Drops `Forwarded` elements that claim a mesh identity, keeps the others (an ingress controller's, say).
+fn drop_claims(headers: &mut HeaderMap) {
+    let name = HeaderName::from_static(headers::FORWARDED);
+    let kept: Vec<String> = headers
+        .get_all(&name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|element| !element.to_ascii_lowercase().contains(IDENTITY_MARK))
+        .map(ToOwned::to_owned)
+        .collect();
+    headers.remove(&name);
+    if !kept.is_empty()
+        && let Ok(value) = HeaderValue::from_str(&kept.join(", "))
+    {
+        headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,190 @@
+//! Requests: each is authorized by the policy in force when it arrives, and forwarded to the application.
+
+use super::app::App;
+use super::headers;
+use super::metrics::Requests;
+use super::policies::PolicyReceiver;
+use super::policy::{Client, ClientTls, Meta, ServerPolicy, authorize, find_route};
+use super::tcp::unauthorized;
+use super::{Inbound, InboundMetrics};
+use crate::body::{Body, End, Observe};
+use crate::drain::Drain;
+use crate::error::{Error, is_grpc};
+use crate::http::server::{self, Handler};
+use crate::http::{orig_proto, upgrade};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use mesh_net::Http;
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// What all requests of one connection share.
+struct Connection {
+    client: Client,
+    target: SocketAddr,
+    policy: PolicyReceiver,
+    app: Rc<App>,
+    metrics: InboundMetrics,
+    drain: Drain,
+    /// Metric handles by route and authorization; rebuilt when the policy changes.
+    resolved: RefCell<Resolved>,
+}
+
+#[derive(Default)]
+struct Resolved {
+    policy: Option<Arc<ServerPolicy>>,
+    requests: Vec<((Option<usize>, usize), Rc<Requests>)>,
+}
+
+impl Inbound {
+    pub(super) async fn serve_http<I>(
+        self: &Rc<Self>,
+        io: I,
+        version: Http,
+        client: Client,
+        target: SocketAddr,
+        policy: PolicyReceiver,
+    ) -> Result<(), Error>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let connection = Rc::new(Connection {
+            client,
+            target,
+            policy,
+            app: self.app(target),
+            metrics: self.metrics.clone(),
+            drain: self.drain.clone(),
+            resolved: RefCell::default(),
+        });
+        server::serve(io, version, &self.config.inbound.http, connection, &self.drain).await
+    }
+}
+
+impl Handler for Connection {
+    async fn call(self: Rc<Self>, request: Request<Body>) -> Response<Body> {
+        let grpc = is_grpc(request.headers());
+        match self.serve(request).await {
+            Ok(response) => response,
+            Err(error) => {
+                self.metrics.http_error(self.target, &error);
+                tracing::info!(target = %self.target, client = %self.client.addr, %error, "request failed");
+                error.response(grpc)
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// The path of a request.
+    async fn serve(&self, mut request: Request<Body>) -> Result<Response<Body>, Error> {
+        let started = Instant::now();
+        let meshed = matches!(self.client.tls, ClientTls::Mesh(_));
+        let carried = if meshed { orig_proto::downgrade_request(&mut request) } else { None };
+        let metrics = self.authorize(&request)?;
+        metrics.requests.inc();
+        metrics.allowed.inc();
+        headers::sanitize(request.headers_mut(), self.client.identity());
+        let client_upgrade = upgrade::of_request(&mut request);
+        let connect = *request.method() == Method::CONNECT;
+        let result = self.app.send(request).await;
+        let mut response = match result {
+            Ok(response) => response,
+            Err(error) => {
+                record(&metrics, error.status(), None, error.label(), started);
+                return Err(error);
+            }
+        };
+        upgrade::join(client_upgrade, connect, &mut response, &self.drain);
+        if let Some(carried) = carried {
+            orig_proto::mark_response(&mut response, carried);
+        }
+        let observer = ResponseObserver {
+            metrics,
+            started,
+            status: response.status(),
+            grpc: is_grpc(response.headers()),
+            grpc_status: grpc_status(response.headers()),
+        };
+        Ok(response.map(|body| body.observed(observer)))
+    }
+
+    /// Finds the route and the authorization, and the metric handles for both.
+    fn authorize(&self, request: &Request<Body>) -> Result<Rc<Requests>, Error> {
+        let policy = Arc::clone(&self.policy.borrow());
+        let no_route = Meta { group: "".into(), kind: "default".into(), name: "default".into() };
+        let (route, meta, authorizations) = match find_route(policy.routes(), request) {
+            Some((index, route)) => (Some(index), &route.meta, &route.authorizations),
+            // No routes at all: the server itself decides.
+            None if policy.routes().is_empty() => (None, &no_route, &policy.authorizations),
+            None => {
+                self.metrics.route_not_found(self.target, &self.client, &policy);
+                return Err(Error::RouteNotFound);
+            }
+        };
+        let Some(authorization) = authorize(authorizations, &self.client) else {
+            self.metrics.http_denied(self.target, &self.client, &policy, meta);
+            return Err(unauthorized("request", &policy.meta.name, &self.client));
+        };
+        let position = authorizations.iter().position(|a| std::ptr::eq(a, authorization)).unwrap_or_default();
+        let mut resolved = self.resolved.borrow_mut();
+        if !resolved.policy.as_ref().is_some_and(|known| Arc::ptr_eq(known, &policy)) {
+            resolved.policy = Some(Arc::clone(&policy));
+            resolved.requests.clear();
+        }
+        let key = (route, position);
+        if let Some((_, found)) = resolved.requests.iter().find(|(k, _)| *k == key) {
+            return Ok(Rc::clone(found));
+        }
+        let requests =
+            Rc::new(self.metrics.requests(self.target, &self.client, &policy, meta, authorization));
+        resolved.requests.push((key, Rc::clone(&requests)));
+        Ok(requests)
+    }
+}
+
+/// Accounts for a response once it has ended.
+struct ResponseObserver {
+    metrics: Rc<Requests>,
+    started: Instant,
+    status: StatusCode,
+    grpc: bool,
+    grpc_status: Option<String>,
+}
+
+impl Observe for ResponseObserver {
+    fn data(&mut self, _: usize) {}
+
+    fn end(&mut self, end: End<'_>) {
+        let error = match end {
+            End::Complete(trailers) => {
+                if let Some(trailers) = trailers {
+                    self.grpc_status = grpc_status(trailers).or(self.grpc_status.take());
+                }
+                ""
+            }
+            End::Failed(error) => error.label(),
+            End::Dropped => "unexpected",
+        };
+        let grpc = self.grpc.then(|| self.grpc_status.as_deref().unwrap_or("2"));
+        record(&self.metrics, self.status, grpc, error, self.started);
+    }
+}
+
+fn record(metrics: &Requests, status: StatusCode, grpc: Option<&str>, error: &'static str, started: Instant) {
+    let success = error.is_empty()
+        && match grpc {
+            Some(code) => code == "0",
+            None => !status.is_server_error(),
+        };
+    let responses = metrics.responses(status, grpc, error, success);
+    responses.count.inc();
+    responses.latency.observe(started.elapsed().as_secs_f64() * 1000.0);
+}
+
+fn grpc_status(headers: &HeaderMap) -> Option<String> {
+    headers.get("grpc-status").and_then(|value| value.to_str().ok()).map(ToOwned::to_owned)
+}
