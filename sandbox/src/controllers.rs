@@ -1,8 +1,9 @@
 //! The controllers of a sandbox cluster: Deployments, ReplicaSets, Jobs, endpoints and load-balancer addresses.
 //!
-//! Each is a pure planner (world and time in, writes out); [`driver`] watches, plans and writes.
+//! Each is a pure planner (world and time in, writes out); `driver` watches, plans and writes.
 
 mod deployment;
+mod dirty;
 pub(crate) mod endpoints;
 mod job;
 pub(crate) mod load_balancer;
@@ -13,3 +14,18 @@ mod replicaset;
 #[cfg(test)]
 mod testing;
 pub(crate) mod world;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+/// What the packet rules and DNS are made from; published whenever it changes.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Exposed {
+    /// All Services.
+    pub(crate) services: Vec<Arc<Value>>,
+    /// All EndpointSlices.
+    pub(crate) slices: Vec<Arc<Value>>,
+    /// Names of all namespaces.
+    pub(crate) namespaces: Vec<String>,
+}

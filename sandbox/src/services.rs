@@ -1,21 +1,31 @@
 //! Services as packets see them: one nft table in the cluster's network namespace that rewrites cluster IPs, node
 //! ports and load-balancer addresses to ready endpoints.
 //!
-//! [`render`] is pure and golden-tested; [`Programmer`] applies its text atomically with `nft -f -` whenever Services or
+//! [`render`] is pure and golden-tested; [`program`] applies its text atomically with `nft -f -` whenever Services or
 //! EndpointSlices change.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use serde_json::Value;
-use tokio::io::AsyncWriteExt;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
+use crate::controllers::Exposed;
 use crate::controllers::endpoints::SERVICE_NAME;
 use crate::controllers::object::{self, Key};
 use crate::error::Error;
+use crate::preflight;
+
+/// The table is written at most this often, so that a burst of changes costs a few writes.
+const DEBOUNCE: Duration = Duration::from_millis(10);
 
 /// The addresses of one cluster that the rules speak of.
 #[derive(Debug, Clone, Copy)]
@@ -214,23 +224,35 @@ fn rewrite(frontend: &Frontend) -> String {
     out
 }
 
-/// Keeps the kernel's table equal to the latest ruleset. Must be driven inside the cluster's network namespace.
-#[derive(Debug, Default)]
-pub(crate) struct Programmer {
-    applied: String,
-}
-
-impl Programmer {
-    /// Applies a ruleset unless it is the one already in place.
-    ///
-    /// # Errors
-    /// When `nft` cannot be run or refuses the script.
-    pub(crate) async fn apply(&mut self, script: String) -> Result<(), Error> {
-        if script != self.applied {
-            run_nft(&script).await?;
-            self.applied = script;
+/// Keeps the kernel's table equal to what is exposed, until the token is cancelled or the controllers end. Must run in
+/// a runtime whose threads are in the cluster's network namespace.
+pub(crate) async fn program(
+    addresses: Addresses,
+    mut exposed: watch::Receiver<Arc<Exposed>>,
+    token: CancellationToken,
+) {
+    let mut applied = String::new();
+    let mut last = Instant::now();
+    loop {
+        let latest = exposed.borrow_and_update().clone();
+        let script = render(
+            &addresses,
+            latest.services.iter().map(|service| &**service),
+            latest.slices.iter().map(|slice| &**slice),
+        );
+        if script != applied {
+            let text = script.clone();
+            match tokio::task::spawn_blocking(move || run_nft(&text)).await {
+                Ok(Ok(())) => applied = script,
+                Ok(Err(error)) => tracing::error!(%error, "service rules not applied"),
+                Err(_) => return,
+            }
+            last = Instant::now();
         }
-        Ok(())
+        match token.run_until_cancelled(exposed.changed()).await {
+            Some(Ok(())) => tokio::time::sleep_until(last + DEBOUNCE).await,
+            _ => return,
+        }
     }
 }
 
@@ -238,20 +260,21 @@ impl Programmer {
 ///
 /// # Errors
 /// When `nft` cannot be run or refuses the script.
-pub(crate) async fn run_nft(script: &str) -> Result<(), Error> {
+pub(crate) fn run_nft(script: &str) -> Result<(), Error> {
     let failed = |reason: String| Error::Nft { reason, script: script.to_owned() };
-    let mut child = tokio::process::Command::new("nft")
+    let nft = preflight::program("nft")
+        .ok_or_else(|| failed("not installed (apt-get install nftables)".to_owned()))?;
+    let mut child = Command::new(nft)
         .args(["-f", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
-        .kill_on_drop(true)
         .spawn()
         .map_err(|error| failed(error.to_string()))?;
     if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(script.as_bytes()).await.map_err(|error| failed(error.to_string()))?;
+        stdin.write_all(script.as_bytes()).map_err(|error| failed(error.to_string()))?;
     }
-    let output = child.wait_with_output().await.map_err(|error| failed(error.to_string()))?;
+    let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
     if output.status.success() {
         Ok(())
     } else {

@@ -27,11 +27,13 @@ pub(crate) enum Kind {
     EndpointSlice,
     /// v1 Endpoints.
     Endpoints,
+    /// v1 Namespace.
+    Namespace,
 }
 
 impl Kind {
     /// Every watched kind.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Deployment,
         Self::ReplicaSet,
         Self::Job,
@@ -39,6 +41,7 @@ impl Kind {
         Self::Service,
         Self::EndpointSlice,
         Self::Endpoints,
+        Self::Namespace,
     ];
 
     /// API group (empty for the core group), version and plural resource name.
@@ -51,6 +54,7 @@ impl Kind {
             Self::Service => ("", "v1", "services"),
             Self::EndpointSlice => ("discovery.k8s.io", "v1", "endpointslices"),
             Self::Endpoints => ("", "v1", "endpoints"),
+            Self::Namespace => ("", "v1", "namespaces"),
         }
     }
 }
@@ -98,6 +102,18 @@ impl World {
             && known.get(&key).is_some_and(|old| object::uid(old) == uid)
         {
             known.remove(&key);
+        }
+    }
+
+    /// Notes that an object is on its way out because its deletion was accepted, before the watch says so.
+    pub(crate) fn mark_deleting(&mut self, kind: Kind, key: &Key, uid: &str) {
+        if let Some(object) = self.objects.get_mut(&kind).and_then(|known| known.get_mut(key))
+            && object::uid(object) == uid
+            && !object::is_deleting(object)
+        {
+            let mut leaving = (**object).clone();
+            leaving["metadata"]["deletionTimestamp"] = object["metadata"]["creationTimestamp"].clone();
+            *object = Arc::new(leaving);
         }
     }
 

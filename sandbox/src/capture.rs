@@ -1,0 +1,110 @@
+//! Packet captures in a network namespace, as pcap files that tcpdump and Wireshark read.
+//!
+//! Only what enters or leaves the namespace is kept: packets between its own processes (an application and its
+//! sidecar) are meant to be plain.
+
+use std::fs::File;
+use std::io::{BufWriter, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio_util::sync::CancellationToken;
+
+/// All protocols (`ETH_P_ALL`), in network byte order as packet sockets want it.
+const ALL_PROTOCOLS: u16 = 0x0003_u16.to_be();
+/// Packets that begin with their IP header.
+const LINKTYPE_RAW: u32 = 101;
+const SNAPSHOT: usize = 65_536;
+/// How often the token is looked at while nothing arrives.
+const TICK: Duration = Duration::from_millis(50);
+
+/// A socket that sees every packet of the calling thread's network namespace.
+///
+/// # Errors
+/// When the caller may not open packet sockets.
+pub(crate) fn open() -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(i32::from(ALL_PROTOCOLS))))?;
+    socket.set_recv_buffer_size(8 << 20)?;
+    socket.set_read_timeout(Some(TICK))?;
+    Ok(socket)
+}
+
+/// Writes what the socket sees to a pcap file until the token is cancelled; answers how many packets that was.
+///
+/// # Errors
+/// When the socket or the file fails.
+pub(crate) fn record(mut socket: Socket, path: &Path, token: &CancellationToken) -> std::io::Result<u64> {
+    let mut file = BufWriter::new(File::create(path)?);
+    file.write_all(&header())?;
+    let mut buffer = vec![0; SNAPSHOT];
+    let mut count = 0;
+    // One more round after the token: what has already arrived belongs to the capture.
+    loop {
+        let last = token.is_cancelled();
+        match socket.read(&mut buffer) {
+            Ok(length) if crosses(&buffer[..length]) => {
+                file.write_all(&packet_header(length, SystemTime::now()))?;
+                file.write_all(&buffer[..length])?;
+                count += 1;
+            }
+            Ok(_) => {}
+            Err(error)
+                if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) =>
+            {
+                file.flush()?;
+                if last {
+                    return Ok(count);
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Does a packet enter or leave the namespace, rather than stay in it?
+fn crosses(packet: &[u8]) -> bool {
+    let Some((from, to)) = addresses(packet) else { return false };
+    from != to && !from.is_loopback() && !to.is_loopback()
+}
+
+fn addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
+    match packet.first()? >> 4 {
+        4 => {
+            let at = |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(packet.get(at..at + 4)?).ok()?));
+            Some((at(12)?.into(), at(16)?.into()))
+        }
+        6 => {
+            let at = |at: usize| Some(Ipv6Addr::from(<[u8; 16]>::try_from(packet.get(at..at + 16)?).ok()?));
+            Some((at(8)?.into(), at(24)?.into()))
+        }
+        _ => None,
+    }
+}
+
+fn header() -> Vec<u8> {
+    let mut out = Vec::with_capacity(24);
+    out.extend(0xa1b2_c3d4_u32.to_ne_bytes());
+    out.extend(2_u16.to_ne_bytes());
+    out.extend(4_u16.to_ne_bytes());
+    out.extend([0; 8]);
+    out.extend((SNAPSHOT as u32).to_ne_bytes());
+    out.extend(LINKTYPE_RAW.to_ne_bytes());
+    out
+}
+
+fn packet_header(length: usize, at: SystemTime) -> Vec<u8> {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let length = (length as u32).to_ne_bytes();
+    let mut out = Vec::with_capacity(16);
+    out.extend((since.as_secs() as u32).to_ne_bytes());
+    out.extend(since.subsec_micros().to_ne_bytes());
+    out.extend(length);
+    out.extend(length);
+    out
+}
+
+#[cfg(test)]
+mod tests;
