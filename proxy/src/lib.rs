@@ -3,6 +3,7 @@
 //! Traffic is served by single-threaded workers (see [`run`]), each with its own listeners, pools and balancers. A request
 //! is one async function per hop; everything it needs is resolved into snapshots by the control thread beforehand.
 
+pub mod admin;
 pub mod body;
 pub mod config;
 pub mod control;
@@ -13,6 +14,9 @@ pub mod identity;
 pub mod inbound;
 pub mod metered;
 pub mod rt;
+pub mod run;
 pub mod shared;
+mod worker;
 
 pub use error::Error;
+pub use worker::{GatewayFactory, Sides};

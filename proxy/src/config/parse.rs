@@ -32,7 +32,7 @@ pub(super) fn config(env: &Env) -> Result<Config, ConfigErrors> {
     let config = Config {
         cores: cores(&r),
         log: Log {
-            filter: r.text("LOG").unwrap_or("warn,mesh_proxy=info,mesh_gateway=info").to_owned(),
+            filter: r.text("LOG").unwrap_or("warn,linkerd=info,hickory=error").to_owned(),
             format: r.text("LOG_FORMAT").unwrap_or("plain").to_owned(),
         },
         admin: Admin {

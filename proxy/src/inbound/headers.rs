@@ -20,7 +20,7 @@ pub fn is_gateway(identity: &Identity) -> bool {
 /// - without a verified identity, every `l5d-*` field goes;
 /// - `Forwarded` elements that name mesh identities are kept only from a gateway;
 /// - `l5d-client-id` is the verified identity, or absent.
-pub fn sanitize(headers: &mut HeaderMap, client: Option<&Identity>) {
+pub(super) fn sanitize(headers: &mut HeaderMap, client: Option<&Identity>) {
     match client {
         None => {
             let ours = headers.keys().filter(|name| name.as_str().starts_with(headers::L5D_PREFIX));

@@ -33,10 +33,13 @@ struct Connection {
     resolved: RefCell<Resolved>,
 }
 
+/// Positions of a route (if there are routes) and of its authorization.
+type RouteKey = (Option<usize>, usize);
+
 #[derive(Default)]
 struct Resolved {
     policy: Option<Arc<ServerPolicy>>,
-    requests: Vec<((Option<usize>, usize), Rc<Requests>)>,
+    requests: Vec<(RouteKey, Rc<Requests>)>,
 }
 
 impl Inbound {

@@ -1,0 +1,195 @@
+//! The admin server: liveness, readiness, metrics, configuration, log level, shutdown. Also the gateway's probe, which
+//! says whether it is ready and nothing else.
+
+use crate::config::{Env, redacted};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use mesh_metrics::Registry;
+use mesh_runtime::LogHandle;
+use mesh_tls::MeshTls;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+/// Where `/env.json` shows the digest of the trust bundle in force; `check` compares it.
+pub const BUNDLE_KEY: &str = "ISTHMUS_TRUST_BUNDLE_SHA256";
+/// A log filter is a line of text.
+const MAX_FILTER: usize = 4096;
+
+/// Whether the proxy takes traffic.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Sets whether the proxy takes traffic.
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Release);
+    }
+
+    /// Whether the proxy takes traffic.
+    pub fn get(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// What the admin server answers from.
+#[derive(Clone)]
+pub struct Admin {
+    /// Whether the proxy takes traffic.
+    pub ready: Readiness,
+    /// All metrics.
+    pub registry: Registry,
+    /// The environment, shown redacted.
+    pub env: Env,
+    /// The credentials, whose bundle's digest is shown.
+    pub tls: MeshTls,
+    /// The log filter.
+    pub log: Option<LogHandle>,
+    /// Told by `POST /shutdown`; `None` where that is not enabled.
+    pub shutdown: Option<Arc<Notify>>,
+}
+
+/// Serves the admin server for ever.
+pub async fn serve(listener: TcpListener, admin: Admin) {
+    let admin = Arc::new(admin);
+    accept(listener, move |request, peer| {
+        let admin = Arc::clone(&admin);
+        async move { admin.answer(request, peer).await }
+    })
+    .await;
+}
+
+/// Serves `GET /ready` and nothing else for ever.
+pub async fn serve_probe(listener: TcpListener, ready: Readiness) {
+    accept(listener, move |request, _| {
+        let response = match (request.method(), request.uri().path()) {
+            (&Method::GET | &Method::HEAD, "/ready") => readiness(&ready),
+            _ => text(StatusCode::NOT_FOUND, "only GET /ready is served here\n"),
+        };
+        std::future::ready(response)
+    })
+    .await;
+}
+
+async fn accept<F, R>(listener: TcpListener, answer: F)
+where
+    F: Fn(Request<Incoming>, SocketAddr) -> R + Clone + Send + 'static,
+    R: Future<Output = Response<Full>> + Send + 'static,
+{
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "admin: accept failed");
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let answer = answer.clone();
+        let service = service_fn(move |request| {
+            let response = answer(request, peer);
+            async move { Ok::<_, Infallible>(response.await) }
+        });
+        tokio::spawn(async move {
+            let connection = http1::Builder::new()
+                .header_read_timeout(None)
+                .serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = connection.await {
+                tracing::debug!(%peer, %error, "admin: connection failed");
+            }
+        });
+    }
+}
+
+type Full = http_body_util::Full<Bytes>;
+
+impl Admin {
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Full> {
+        let (get, path) = (matches!(*request.method(), Method::GET | Method::HEAD), request.uri().path());
+        match path {
+            "/live" if get => text(StatusCode::OK, "live\n"),
+            "/ready" if get => readiness(&self.ready),
+            "/metrics" if get => typed(self.registry.encode(), mesh_metrics::CONTENT_TYPE),
+            "/env.json" if get => self.env(),
+            "/proxy-log-level" if get => {
+                let filter = self.log.as_ref().map(LogHandle::filter).unwrap_or_default();
+                text(StatusCode::OK, format!("{filter}\n"))
+            }
+            "/proxy-log-level" if *request.method() == Method::PUT => self.set_log(request).await,
+            "/shutdown" if *request.method() == Method::POST => self.shut_down(peer),
+            "/live" | "/ready" | "/metrics" | "/env.json" | "/proxy-log-level" | "/shutdown" => {
+                text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n")
+            }
+            _ => text(StatusCode::NOT_FOUND, "not found\n"),
+        }
+    }
+
+    fn env(&self) -> Response<Full> {
+        let mut env = redacted(&self.env);
+        env.insert(BUNDLE_KEY.to_owned(), self.tls.bundle().sha256().to_owned());
+        match serde_json::to_string_pretty(&env) {
+            Ok(json) => typed(json, "application/json"),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        }
+    }
+
+    async fn set_log(&self, request: Request<Incoming>) -> Response<Full> {
+        let Ok(body) = Limited::new(request.into_body(), MAX_FILTER).collect().await else {
+            return text(StatusCode::BAD_REQUEST, "the filter cannot be read or is too long\n");
+        };
+        let bytes = body.to_bytes();
+        let filter = String::from_utf8_lossy(&bytes);
+        match self.log.as_ref().map(|log| log.set_filter(filter.trim())) {
+            None => text(StatusCode::NOT_FOUND, "logging is not adjustable here\n"),
+            Some(Ok(())) => text(StatusCode::NO_CONTENT, ""),
+            Some(Err(error)) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        }
+    }
+
+    fn shut_down(&self, peer: SocketAddr) -> Response<Full> {
+        match &self.shutdown {
+            _ if !peer.ip().to_canonical().is_loopback() => {
+                text(StatusCode::FORBIDDEN, "only from the pod itself\n")
+            }
+            None => {
+                text(StatusCode::NOT_FOUND, "set LINKERD2_PROXY_SHUTDOWN_ENDPOINT_ENABLED to enable this\n")
+            }
+            Some(shutdown) => {
+                shutdown.notify_one();
+                text(StatusCode::OK, "shutdown\n")
+            }
+        }
+    }
+}
+
+fn readiness(ready: &Readiness) -> Response<Full> {
+    if ready.get() {
+        text(StatusCode::OK, "ready\n")
+    } else {
+        text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    }
+}
+
+fn typed(body: String, content_type: &'static str) -> Response<Full> {
+    let mut response = Response::new(Full::from(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full> {
+    let mut response = Response::new(Full::from(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! Starting a proxy, serving until told to stop, and stopping in order.
+//!
+//! The calling thread becomes the control thread: identity, policy, discovery and the admin server. Traffic is served by
+//! worker threads, each with a runtime and listeners of its own.
+
+use crate::admin::{self, Admin, Readiness};
+use crate::config::{Config, Env};
+use crate::control::{ControlChannel, Dns};
+use crate::drain::Drain;
+use crate::error::Error;
+use crate::identity::Certifier;
+use crate::inbound::DirectHandler;
+use crate::inbound::policies::Policies;
+use crate::shared::Shared;
+use crate::worker::{self, Worker};
+use mesh_metrics::{Labels, Registry, register_process};
+use mesh_net::OriginalDst;
+use mesh_runtime::LogHandle;
+use mesh_tls::{MeshTls, TrustBundle};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::runtime::Builder;
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+
+/// How often idle metric series are looked for.
+const EVICT_EVERY: Duration = Duration::from_secs(30);
+
+/// What a proxy is started with besides its configuration.
+#[derive(Default)]
+pub struct Options {
+    /// The environment as the admin server shows it.
+    pub env: Env,
+    /// The adjustable log filter.
+    pub log: Option<LogHandle>,
+    /// Makes what takes direct connections that name a service: the gateway.
+    pub gateway: Option<worker::GatewayFactory>,
+    /// Where inbound connections were going.
+    pub inbound_dst: OriginalDst,
+    /// Where outbound connections were going.
+    pub outbound_dst: OriginalDst,
+    /// Cancelled from outside to stop the proxy, as a signal does.
+    pub stop: CancellationToken,
+}
+
+/// Runs a proxy to its end.
+///
+/// # Errors
+/// When it cannot start, or a worker ends unasked.
+pub fn run(config: Config, options: Options) -> Result<(), Error> {
+    let control = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| start("control runtime", error))?;
+    let bundle = TrustBundle::from_pem(&config.identity.trust_anchors)
+        .map_err(|error| start("LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS", error))?;
+    let tls = MeshTls::new(config.identity.local.clone(), bundle).map_err(|error| start("TLS", error))?;
+    let registry = Registry::new();
+    describe(&registry);
+    let shared = Shared {
+        config: Arc::new(config),
+        tls,
+        registry,
+        drain: Drain::new(),
+        control: control.handle().clone(),
+    };
+    control.block_on(serve(shared, options))
+}
+
+async fn serve(shared: Shared, options: Options) -> Result<(), Error> {
+    let config = Arc::clone(&shared.config);
+    let ready = Readiness::default();
+    let shutdown = Arc::new(Notify::new());
+    let admin = Admin {
+        ready: ready.clone(),
+        registry: shared.registry.clone(),
+        env: options.env,
+        tls: shared.tls.clone(),
+        log: options.log,
+        shutdown: config.admin.shutdown_endpoint.then(|| Arc::clone(&shutdown)),
+    };
+    tokio::spawn(admin::serve(listen("admin listener", config.admin.listen)?, admin));
+    if let Some(addr) = config.gateway.as_ref().and_then(|gateway| gateway.probe_listen) {
+        tokio::spawn(admin::serve_probe(listen("gateway probe listener", addr)?, ready.clone()));
+    }
+    tokio::spawn(evict(shared.registry.clone(), config.metrics_retain_idle));
+
+    let dns = Arc::new(Dns::system(config.dns_ttl));
+    let channel = |service| ControlChannel::new(service, shared.tls.clone(), Arc::clone(&dns));
+    let identity = channel(config.identity.service.clone());
+    let certifier = Certifier::new(config.identity.clone(), shared.tls.clone(), identity, &shared.registry);
+    let mut certified = certifier.certified();
+    tokio::spawn(certifier.run());
+    let policies =
+        Policies::watch(Arc::clone(&config), channel(config.policy.service.clone()), shared.control.clone());
+
+    let stop_accepting = CancellationToken::new();
+    let end = CancellationToken::new();
+    let (started, mut workers) = mpsc::unbounded_channel();
+    let mut threads = Vec::new();
+    let gateway = options.gateway.map(Arc::new);
+    for index in 0..config.cores {
+        let worker = Worker {
+            shared: shared.clone(),
+            policies: policies.clone(),
+            gateway: gateway.clone(),
+            inbound_dst: options.inbound_dst.clone(),
+            outbound_dst: options.outbound_dst.clone(),
+            certified: certified.clone(),
+            stop_accepting: stop_accepting.clone(),
+            end: end.clone(),
+        };
+        threads.push(worker.spawn(index, started.clone())?);
+    }
+    drop(started);
+    for _ in 0..config.cores {
+        workers.recv().await.ok_or_else(|| start("worker", "ended while it started"))??;
+    }
+    let failed = async {
+        let ended = workers.recv().await;
+        ended.and_then(Result::err).unwrap_or_else(|| start("worker", "ended unasked"))
+    };
+    tokio::pin!(failed);
+    let stopped = async {
+        tokio::select! {
+            reason = mesh_runtime::termination_signal() => reason,
+            () = shutdown.notified() => "shutdown endpoint",
+            () = options.stop.cancelled() => "stopped",
+        }
+    };
+    tokio::pin!(stopped);
+    let reason = tokio::select! {
+        error = &mut failed => return Err(error),
+        reason = &mut stopped => reason,
+        _ = certified.wait_for(|certified| *certified) => {
+            ready.set(true);
+            tracing::info!(identity = %shared.tls.identity(), workers = config.cores, "ready");
+            tokio::select! {
+                error = &mut failed => return Err(error),
+                reason = &mut stopped => reason,
+            }
+        }
+    };
+    drain(reason, &shared, &ready, &stop_accepting).await;
+    end.cancel();
+    for thread in threads {
+        // A worker's panic was reported when it happened.
+        let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+    }
+    Ok(())
+}
+
+/// Not ready → keep accepting while closing gracefully → stop accepting → wait for the rest, up to the deadline.
+async fn drain(reason: &str, shared: &Shared, ready: &Readiness, stop_accepting: &CancellationToken) {
+    let limits = shared.config.shutdown;
+    tracing::info!(reason, open = shared.drain.open(), "draining");
+    ready.set(false);
+    shared.drain.start();
+    tokio::time::sleep(limits.keep_accepting).await;
+    stop_accepting.cancel();
+    if !shared.drain.finished(limits.grace).await {
+        tracing::warn!(open = shared.drain.open(), after = ?limits.grace, "cutting what is left");
+    }
+}
+
+fn listen(what: &'static str, addr: SocketAddr) -> Result<TcpListener, Error> {
+    const BACKLOG: u32 = 128;
+    mesh_net::listen(addr, BACKLOG).map_err(|error| start(what, format!("{addr}: {error}")))
+}
+
+async fn evict(registry: Registry, retain: Duration) {
+    let mut tick = tokio::time::interval(EVICT_EVERY);
+    loop {
+        tick.tick().await;
+        registry.evict(Instant::now(), retain);
+    }
+}
+
+fn describe(registry: &Registry) {
+    register_process(registry);
+    let build = Labels::from_iter([("version", mesh_types::VERSION)]);
+    registry.info("proxy_build_info", "Proxy build info", &build);
+}
+
+fn start(what: &'static str, reason: impl ToString) -> Error {
+    Error::Start { what, reason: reason.to_string() }
+}
+
+/// A gateway for tests and embedders that make their own.
+pub fn gateway_factory(
+    make: impl Fn(&Shared, &worker::Sides) -> std::rc::Rc<dyn DirectHandler> + Send + Sync + 'static,
+) -> worker::GatewayFactory {
+    Box::new(make)
+}

@@ -1,0 +1,131 @@
+//! One worker: a thread, a runtime, listeners, and both sides of the proxy.
+
+use crate::drain::Drain;
+use crate::error::Error;
+use crate::inbound::policies::Policies;
+use crate::inbound::{DirectHandler, Inbound};
+use crate::shared::Shared;
+use mesh_net::{OriginalDst, SocketOptions};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// After a failed accept (out of descriptors, most often), so as not to spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// Makes what takes direct connections that name a service, once for each worker.
+pub type GatewayFactory = Box<dyn Fn(&Shared, &Sides) -> Rc<dyn DirectHandler> + Send + Sync>;
+
+/// What a worker has besides the gateway.
+pub struct Sides {}
+
+/// A worker that was not started yet.
+pub(crate) struct Worker {
+    pub(crate) shared: Shared,
+    pub(crate) policies: Policies,
+    pub(crate) gateway: Option<Arc<GatewayFactory>>,
+    pub(crate) inbound_dst: OriginalDst,
+    pub(crate) outbound_dst: OriginalDst,
+    pub(crate) certified: watch::Receiver<bool>,
+    pub(crate) stop_accepting: CancellationToken,
+    pub(crate) end: CancellationToken,
+}
+
+impl Worker {
+    /// Starts the thread; `started` is told once the listeners are open, and again if the worker fails.
+    pub(crate) fn spawn(
+        self,
+        index: usize,
+        started: mpsc::UnboundedSender<Result<(), Error>>,
+    ) -> Result<JoinHandle<()>, Error> {
+        let body = move || {
+            let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+            let result = match runtime {
+                Ok(runtime) => runtime.block_on(self.run(&started)),
+                Err(error) => Err(Error::Start { what: "worker runtime", reason: error.to_string() }),
+            };
+            if let Err(error) = result {
+                // Nobody listens only when the proxy is stopping anyway.
+                let _ = started.send(Err(error));
+            }
+        };
+        std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(body)
+            .map_err(|error| Error::Start { what: "worker thread", reason: error.to_string() })
+    }
+
+    async fn run(mut self, started: &mpsc::UnboundedSender<Result<(), Error>>) -> Result<(), Error> {
+        let config = Arc::clone(&self.shared.config);
+        let inbound_listener =
+            open("inbound listener", config.inbound.listen, config.inbound.sockets.backlog)?;
+        let outbound_listeners = config
+            .outbound
+            .listen
+            .iter()
+            .map(|addr| open("outbound listener", *addr, config.outbound.sockets.backlog))
+            .collect::<Result<Vec<_>, _>>()?;
+        let _ = started.send(Ok(()));
+
+        let sides = Sides {};
+        let gateway = self.gateway.as_ref().map(|make| make(&self.shared, &sides));
+        let inbound = Inbound::new(&self.shared, self.policies, self.inbound_dst, gateway);
+        // Without a certificate there is nothing to serve with; connections wait in the backlog.
+        tokio::select! {
+            _ = self.certified.wait_for(|certified| *certified) => {}
+            () = self.end.cancelled() => return Ok(()),
+        }
+        let stop = self.stop_accepting;
+        tokio::task::spawn_local(accept(inbound_listener, stop.clone(), move |stream, peer| {
+            tokio::task::spawn_local(Rc::clone(&inbound).accept(stream, peer));
+        }));
+        for listener in outbound_listeners {
+            let dst = self.outbound_dst.clone();
+            let drain = self.shared.drain.clone();
+            tokio::task::spawn_local(accept(listener, stop.clone(), move |stream, peer| {
+                tokio::task::spawn_local(pass_through(stream, peer, dst.clone(), drain.clone()));
+            }));
+        }
+        self.end.cancelled().await;
+        Ok(())
+    }
+}
+
+async fn accept(listener: TcpListener, stop: CancellationToken, serve: impl Fn(TcpStream, SocketAddr)) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => serve(stream, peer),
+            Err(error) => {
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn open(what: &'static str, addr: SocketAddr, backlog: u32) -> Result<TcpListener, Error> {
+    mesh_net::listen(addr, backlog).map_err(|error| Error::Start { what, reason: format!("{addr}: {error}") })
+}
+
+/// Copies bytes to where the connection was going.
+async fn pass_through(mut stream: TcpStream, peer: SocketAddr, dst: OriginalDst, drain: Drain) {
+    let _guard = drain.guard();
+    let result = async {
+        let target = dst.of(&stream)?;
+        let mut server = mesh_net::connect(target, &SocketOptions::default()).await?;
+        mesh_net::copy_bidirectional(&mut stream, &mut server, |_, _| ()).await.map_err(|error| error.source)
+    };
+    if let Err(error) = result.await {
+        tracing::info!(%peer, %error, "outbound connection failed");
+    }
+}
