@@ -1,0 +1,119 @@
+//! Answers: objects, lists, tables, statuses, warnings.
+
+use super::accept::Shape;
+use crate::api::{Deleted, Listing, Target, Written};
+use crate::error::ApiError;
+use crate::interim as table;
+use crate::object;
+use crate::streams::{Body, full, json_response};
+use http::header::{CONTENT_TYPE, HeaderValue, WARNING};
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+pub(super) fn error(error: &ApiError) -> Response<Body> {
+    let mut response = json_response(error.code(), &error.to_status());
+    if matches!(error, ApiError::TooManyRequests(_)) {
+        response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+pub(super) fn text(code: StatusCode, text: impl Into<String>) -> Response<Body> {
+    let mut response = Response::new(full(text.into()));
+    *response.status_mut() = code;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+pub(super) fn one(
+    target: &Target,
+    object: &Arc<Value>,
+    shape: Shape,
+    include: table::Include,
+    code: StatusCode,
+) -> Response<Body> {
+    match shape {
+        Shape::Object | Shape::Discovery => json_response(code, object),
+        Shape::Metadata => json_response(code, &table::partial_metadata(object)),
+        Shape::Table => {
+            let meta = json!({"resourceVersion": object::resource_version(object)});
+            let items = std::slice::from_ref(object);
+            let now = jiff::Timestamp::now();
+            let table = table::table(&target.def, &target.version, items, meta, include, true, now);
+            json_response(code, &table)
+        }
+    }
+}
+
+pub(super) fn list(target: &Target, list: &Listing, shape: Shape, include: table::Include) -> Response<Body> {
+    let mut meta = json!({"resourceVersion": list.revision.to_string()});
+    if !list.continue_token.is_empty() {
+        meta["continue"] = list.continue_token.clone().into();
+    }
+    if let Some(remaining) = list.remaining {
+        meta["remainingItemCount"] = remaining.into();
+    }
+    match shape {
+        Shape::Table => {
+            let now = jiff::Timestamp::now();
+            let table = table::table(&target.def, &target.version, &list.items, meta, include, true, now);
+            json_response(StatusCode::OK, &table)
+        }
+        Shape::Metadata => {
+            let items: Vec<Value> = list.items.iter().map(|o| table::partial_metadata(o)).collect();
+            let kind = "PartialObjectMetadataList";
+            let list =
+                json!({"kind": kind, "apiVersion": "meta.k8s.io/v1", "metadata": meta, "items": items});
+            json_response(StatusCode::OK, &list)
+        }
+        Shape::Object | Shape::Discovery => whole_list(target, &list.items, &meta),
+    }
+}
+
+/// A list is written straight from the shared values.
+fn whole_list(target: &Target, items: &[Arc<Value>], meta: &Value) -> Response<Body> {
+    let mut out = String::new();
+    let (kind, api_version) = (&target.def.list_kind, target.api_version());
+    // Writing to a string does not fail.
+    let _ =
+        write!(out, "{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{meta},\"items\":[");
+    for (index, item) in items.iter().enumerate() {
+        let _ = write!(out, "{}{item}", if index == 0 { "" } else { "," });
+    }
+    out.push_str("]}");
+    let mut response = Response::new(full(out));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+pub(super) fn written(target: &Target, written: &Written, shape: Shape) -> Response<Body> {
+    let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
+    let mut response = one(target, &written.object, shape, table::Include::Metadata, code);
+    warn(&mut response, &written.warnings);
+    response
+}
+
+pub(super) fn deleted(target: &Target, outcome: &Deleted) -> Response<Body> {
+    match outcome {
+        Deleted::Going(object) => json_response(StatusCode::OK, object),
+        Deleted::Gone(last) => {
+            let status = json!({
+                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
+                "details": {"name": target.name, "group": target.def.group, "kind": target.def.plural,
+                    "uid": object::uid(last)},
+            });
+            json_response(StatusCode::OK, &status)
+        }
+    }
+}
+
+fn warn(response: &mut Response<Body>, warnings: &[String]) {
+    for warning in warnings {
+        let escaped = warning.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " ");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{escaped}\"")) {
+            response.headers_mut().append(WARNING, value);
+        }
+    }
+}
