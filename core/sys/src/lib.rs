@@ -1,1 +1,81 @@
-//! sys
+//! The few Linux calls that neither rustix nor socket2 wrap safely, and the only unsafe code of the workspace.
+//!
+//! The sandbox calls it to make network, mount and PID namespaces and the device of its latency relay.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::ioctl::{self, Setter, opcode};
+use rustix::thread::UnshareFlags;
+
+/// A kind of namespace that a thread may leave without breaking the process it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Namespace {
+    /// Interfaces, addresses, routes and sockets made from now on.
+    Network,
+    /// Mounts. Also gives the thread its own working directory and umask.
+    Mount,
+    /// Process ids of children made from now on; the caller keeps its own.
+    Pid,
+    /// Host name.
+    Uts,
+    /// System V IPC and POSIX message queues.
+    Ipc,
+}
+
+impl Namespace {
+    fn flag(self) -> UnshareFlags {
+        match self {
+            Self::Network => UnshareFlags::NEWNET,
+            Self::Mount => UnshareFlags::NEWNS,
+            Self::Pid => UnshareFlags::NEWPID,
+            Self::Uts => UnshareFlags::NEWUTS,
+            Self::Ipc => UnshareFlags::NEWIPC,
+        }
+    }
+}
+
+/// Moves the calling thread into fresh namespaces. Other threads of the process stay where they are.
+///
+/// # Errors
+/// What the kernel says; `PermissionDenied` without `CAP_SYS_ADMIN`.
+#[allow(unsafe_code)]
+pub fn unshare(namespaces: &[Namespace]) -> io::Result<()> {
+    let flags = namespaces.iter().fold(UnshareFlags::empty(), |flags, namespace| flags | namespace.flag());
+    // SAFETY: what makes unshare unsafe is CLONE_FILES, which gives a thread a descriptor table of its own; it is none
+    // of the flags above.
+    unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(io::Error::from)
+}
+
+/// The longest interface name, without its terminator.
+const INTERFACE_NAME_MAX: usize = libc::IFNAMSIZ - 1;
+
+/// Makes a TUN interface (IP packets without a header) in the calling thread's network namespace. The interface lives as
+/// long as the descriptor.
+///
+/// # Errors
+/// `InvalidInput` for a name that is empty or longer than 15 bytes; else what the kernel says.
+#[allow(unsafe_code)]
+pub fn open_tun(name: &str) -> io::Result<OwnedFd> {
+    if name.is_empty() || name.len() > INTERFACE_NAME_MAX || name.contains('\0') {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("interface name {name:?}")));
+    }
+    let tun = rustix::fs::open("/dev/net/tun", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    // SAFETY: ifreq is plain data for which all zeroes is a value.
+    let mut request: libc::ifreq = unsafe { MaybeUninit::zeroed().assume_init() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from.cast_signed();
+    }
+    let flags = libc::IFF_TUN | libc::IFF_NO_PI;
+    request.ifr_ifru.ifru_flags =
+        i16::try_from(flags).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    const SET_INTERFACE: ioctl::Opcode = opcode::write::<libc::c_int>(b'T', 202);
+    // SAFETY: TUNSETIFF reads one ifreq, which is what it is given.
+    unsafe { ioctl::ioctl(&tun, Setter::<SET_INTERFACE, libc::ifreq>::new(request)) }?;
+    Ok(tun)
+}
+
+#[cfg(test)]
+mod tests;

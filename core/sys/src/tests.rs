@@ -1,0 +1,34 @@
+use super::*;
+
+#[test]
+fn a_thread_leaves_its_network_namespace_alone() {
+    let namespace = || std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+    let before = namespace();
+    let inside = std::thread::spawn(move || {
+        unshare(&[Namespace::Network]).unwrap();
+        namespace()
+    });
+    assert_ne!(inside.join().unwrap(), before);
+    assert_eq!(namespace(), before);
+}
+
+#[test]
+fn a_tun_device_lives_in_its_namespace_as_long_as_its_descriptor() {
+    std::thread::spawn(|| {
+        unshare(&[Namespace::Network]).unwrap();
+        let listed = || std::fs::read_to_string("/proc/thread-self/net/dev").unwrap().contains("relay0");
+        let tun = open_tun("relay0").unwrap();
+        assert!(listed());
+        drop(tun);
+        assert!(!listed());
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn interface_names_that_do_not_fit_are_refused() {
+    for name in ["", "sixteen-letters-", "nul\0"] {
+        assert_eq!(open_tun(name).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+}
