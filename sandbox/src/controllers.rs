@@ -4,6 +4,7 @@
 
 mod deployment;
 mod dirty;
+mod driver;
 pub(crate) mod endpoints;
 mod job;
 pub(crate) mod load_balancer;
@@ -14,10 +15,13 @@ mod replicaset;
 #[cfg(test)]
 mod testing;
 pub(crate) mod world;
+mod writer;
 
 use std::sync::Arc;
 
 use serde_json::Value;
+
+pub(crate) use driver::run;
 
 /// What the packet rules and DNS are made from; published whenever it changes.
 #[derive(Debug, Default, Clone)]

@@ -18,9 +18,12 @@ use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseI
 use hickory_server::zone_handler::MessageResponseBuilder;
 use parking_lot::RwLock;
 use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use index::{Answer, Index};
 
+use crate::controllers::Exposed;
 use crate::error::Error;
 
 /// Seconds an answer may be kept. CoreDNS's default; short, so that tests of failover see changes.
@@ -131,6 +134,37 @@ pub(crate) async fn serve(address: Ipv4Addr, index: SharedIndex) -> Result<Serve
     server.register_socket(udp);
     server.register_listener(tcp, TCP_IDLE, TCP_QUEUE);
     Ok(server)
+}
+
+/// The index of what is exposed.
+pub(crate) fn index_of(domain: &str, exposed: &Exposed) -> Index {
+    Index::new(
+        domain,
+        exposed.services.iter().map(|service| &**service),
+        exposed.slices.iter().map(|slice| &**slice),
+        exposed.namespaces.iter().map(String::as_str),
+    )
+}
+
+/// Keeps the index equal to what is exposed until the token is cancelled or the controllers end.
+pub(crate) async fn follow(
+    domain: &str,
+    index: SharedIndex,
+    mut exposed: watch::Receiver<Arc<Exposed>>,
+    mut server: Server<Handler>,
+    token: CancellationToken,
+) {
+    loop {
+        let latest = exposed.borrow_and_update().clone();
+        let fresh = Arc::new(index_of(domain, &latest));
+        *index.write() = fresh;
+        if !matches!(token.run_until_cancelled(exposed.changed()).await, Some(Ok(()))) {
+            break;
+        }
+    }
+    if let Err(error) = server.shutdown_gracefully().await {
+        tracing::debug!(%error, "cluster DNS ended");
+    }
 }
 
 #[cfg(test)]

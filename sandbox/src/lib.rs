@@ -7,6 +7,7 @@ mod dns;
 mod error;
 mod faults;
 mod kubeconfig;
+mod network;
 mod preflight;
 mod relay;
 mod services;

@@ -9,7 +9,7 @@ use super::object::{self, Key};
 use super::world::{Kind, World};
 
 /// Something that is planned on its own.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Target {
     /// One Deployment.
     Deployment(Key),

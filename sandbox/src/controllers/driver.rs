@@ -59,7 +59,8 @@ pub(crate) async fn run(
 ) {
     let (seen, mut incoming) = mpsc::channel(BATCH);
     for kind in Kind::ALL {
-        tokio::spawn(token.clone().run_until_cancelled_owned(writer::watch(client.clone(), kind, seen.clone())));
+        let watching = writer::watch(client.clone(), kind, seen.clone());
+        tokio::spawn(token.clone().run_until_cancelled_owned(watching));
     }
     let (done, mut finished) = mpsc::unbounded_channel();
     let mut driver = Driver {
@@ -173,7 +174,11 @@ impl Driver {
         self.exposed.send_replace(Arc::new(Exposed {
             services: all(Kind::Service),
             slices: all(Kind::EndpointSlice),
-            namespaces: self.world.all(Kind::Namespace).map(|namespace| object::name(namespace).to_owned()).collect(),
+            namespaces: self
+                .world
+                .all(Kind::Namespace)
+                .map(|namespace| object::name(namespace).to_owned())
+                .collect(),
         }));
     }
 
@@ -211,3 +216,6 @@ impl Driver {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,17 +44,17 @@ impl Kind {
         Self::Namespace,
     ];
 
-    /// API group (empty for the core group), version and plural resource name.
-    pub(crate) fn resource(self) -> (&'static str, &'static str, &'static str) {
+    /// The resource's name, with its group.
+    pub(crate) fn resource(self) -> &'static str {
         match self {
-            Self::Deployment => ("apps", "v1", "deployments"),
-            Self::ReplicaSet => ("apps", "v1", "replicasets"),
-            Self::Job => ("batch", "v1", "jobs"),
-            Self::Pod => ("", "v1", "pods"),
-            Self::Service => ("", "v1", "services"),
-            Self::EndpointSlice => ("discovery.k8s.io", "v1", "endpointslices"),
-            Self::Endpoints => ("", "v1", "endpoints"),
-            Self::Namespace => ("", "v1", "namespaces"),
+            Self::Deployment => "deployments.apps",
+            Self::ReplicaSet => "replicasets.apps",
+            Self::Job => "jobs.batch",
+            Self::Pod => "pods",
+            Self::Service => "services",
+            Self::EndpointSlice => "endpointslices.discovery.k8s.io",
+            Self::Endpoints => "endpoints",
+            Self::Namespace => "namespaces",
         }
     }
 }
