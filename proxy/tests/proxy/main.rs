@@ -1,0 +1,9 @@
+//! Whole proxies on loopback: certified by an identity service, told by a policy service, serving real applications.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests are tests too
+
+mod app;
+mod control;
+mod harness;
+mod inbound;
+mod lifecycle;
