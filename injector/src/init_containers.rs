@@ -47,7 +47,7 @@ fn redirect(values: &Values) -> Value {
         "args": args,
         "securityContext": {
             "allowPrivilegeEscalation": privileged,
-            "capabilities": {"add": ["NET_ADMIN", "NET_RAW"], "drop": ["ALL"]},
+            "capabilities": {"add": ["NET_ADMIN"], "drop": ["ALL"]},
             "privileged": privileged,
             "readOnlyRootFilesystem": true,
             "runAsNonRoot": init.run_as_user != 0,

@@ -274,8 +274,8 @@ pub struct ProxyInit {
     pub close_wait_timeout_secs: u32,
     /// Runs privileged.
     pub privileged: bool,
-    /// User id. A user other than 0 has no capabilities in Kubernetes, so the default is 0 with all but NET_ADMIN
-    /// and NET_RAW dropped.
+    /// User id. A user other than 0 has no capabilities in Kubernetes, so the default is 0 with all but
+    /// NET_ADMIN dropped.
     pub run_as_user: u32,
     /// Group id.
     pub run_as_group: u32,

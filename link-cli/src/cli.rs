@@ -4,7 +4,7 @@
 //! adding one means a variant here and a line in [`dispatch`].
 
 use crate::globals::Globals;
-use crate::version;
+use crate::{install, trust, version};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use std::future::Future;
@@ -23,6 +23,11 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Print the manifests of the control plane, for kubectl apply.
+    Install(Box<install::Args>),
+    /// Make the certificates that linked clusters share.
+    #[command(subcommand)]
+    Trust(trust::Command),
     /// Print the version of meshctl, and of the control plane it reaches.
     Version(version::Args),
 }
@@ -36,6 +41,8 @@ impl Cli {
 
 async fn dispatch(command: Command, globals: &Globals) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Install(args) => install::run(*args, globals).await,
+        Command::Trust(command) => trust::run(command, globals),
         Command::Version(args) => version::run(args, globals).await,
     }
 }

@@ -1,5 +1,7 @@
 //! Flags every command takes, and the Kubernetes client they lead to.
 
+use crate::report::Problem;
+use mesh_kube::{Client, Connection};
 use std::path::PathBuf;
 
 /// Flags every command takes.
@@ -30,4 +32,33 @@ pub(crate) struct Globals {
     /// Print what is being done to stderr.
     #[arg(long, global = true)]
     pub(crate) verbose: bool,
+}
+
+impl Globals {
+    /// A client for the cluster that the flags name.
+    pub(crate) async fn client(&self) -> anyhow::Result<Client> {
+        self.client_for(self.context.as_deref()).await
+    }
+
+    /// A client for another context of the same kubeconfig.
+    pub(crate) async fn client_for(&self, context: Option<&str>) -> anyhow::Result<Client> {
+        let connection = Connection {
+            kubeconfig: self.kubeconfig.clone(),
+            context: context.map(str::to_owned),
+            impersonate: self.as_user.clone(),
+            impersonate_groups: self.as_group.clone(),
+        };
+        let name = context.map_or_else(|| "the current context".to_owned(), |c| format!("context {c:?}"));
+        if self.verbose {
+            eprintln!("connecting to the cluster of {name}");
+        }
+        mesh_kube::connect(&connection).await.map_err(|error| {
+            Problem::new(
+                format!("no client for {name}"),
+                error.to_string(),
+                "name a cluster with --kubeconfig and --context; kubectl config get-contexts lists them",
+            )
+            .into()
+        })
+    }
 }

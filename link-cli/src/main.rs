@@ -3,9 +3,17 @@
 //! Manifests go to stdout and everything meant for people to stderr, so that pipes work. Exit codes: 0 fine,
 //! 1 a check or a request failed, 2 the command line is wrong.
 
+mod charts;
 mod cli;
 mod globals;
+mod install;
+mod install_checks;
+mod manifest;
+mod proxy_flags;
+mod render;
 mod report;
+mod trust;
+mod values;
 mod version;
 
 use clap::Parser;

@@ -3,7 +3,8 @@ use anyhow::Context;
 
 #[test]
 fn a_problem_is_what_why_and_remedy_on_three_lines() {
-    let error = anyhow::Error::from(Problem::new("install refused", "it is there already", "run: meshctl upgrade"));
+    let error =
+        anyhow::Error::from(Problem::new("install refused", "it is there already", "run: meshctl upgrade"));
     assert_eq!(render(&error), "× install refused\n    it is there already\n    run: meshctl upgrade\n");
     assert_eq!(exit_code(&error), ExitCode::from(1));
 }

@@ -1,0 +1,236 @@
+//! `meshctl install`: the control plane's manifests.
+
+use crate::charts::Chart;
+use crate::globals::Globals;
+use crate::manifest::{self, Format};
+use crate::proxy_flags::ProxyFlags;
+use crate::report::Problem;
+use crate::trust::authority_name;
+use crate::values::{ValueArgs, merge, read};
+use anyhow::Context;
+use mesh_tls::{Authority, TrustBundle};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Lifetime of the certificates made where none are given.
+const DEVELOPMENT_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Arguments of `meshctl install`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Install in two steps:\n  meshctl install --crds | kubectl apply -f -\n  \
+    meshctl install | kubectl apply -f -\n\nClusters that will be linked need a common trust anchor: see meshctl \
+    trust init --help")]
+pub(crate) struct Args {
+    /// Print the custom resource definitions, which come first.
+    #[arg(long)]
+    crds: bool,
+    /// Do not look at a cluster.
+    #[arg(long)]
+    ignore_cluster: bool,
+    /// Output format.
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// What decides the values of the control plane.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Settings {
+    /// DNS domain of the cluster [default: cluster.local].
+    #[arg(long, value_name = "DOMAIN")]
+    cluster_domain: Option<String>,
+    /// Trust domain of identities [default: the cluster domain].
+    #[arg(long, value_name = "DOMAIN")]
+    identity_trust_domain: Option<String>,
+    /// The trust anchors in PEM.
+    #[arg(long, value_name = "FILE")]
+    identity_trust_anchors_file: Option<PathBuf>,
+    /// The issuer's certificate in PEM.
+    #[arg(long, value_name = "FILE", requires = "identity_issuer_key_file")]
+    identity_issuer_certificate_file: Option<PathBuf>,
+    /// The issuer's key in PEM.
+    #[arg(long, value_name = "FILE", requires = "identity_issuer_certificate_file")]
+    identity_issuer_key_file: Option<PathBuf>,
+    /// Something else keeps the Secret linkerd-identity-issuer (type kubernetes.io/tls).
+    #[arg(long, conflicts_with = "identity_issuer_certificate_file")]
+    identity_external_issuer: bool,
+    /// Something else keeps the ConfigMap linkerd-identity-trust-roots.
+    #[arg(long)]
+    identity_external_ca: bool,
+    /// Lifetime of workload certificates [default: 24h].
+    #[arg(long, value_name = "DURATION")]
+    identity_issuance_lifetime: Option<String>,
+    /// How far clocks may differ [default: 20s].
+    #[arg(long, value_name = "DURATION")]
+    identity_clock_skew_allowance: Option<String>,
+    /// Replicas, resources and disruption budgets for high availability.
+    #[arg(long)]
+    ha: bool,
+    /// Replicas of each controller.
+    #[arg(long, value_name = "NUMBER")]
+    controller_replicas: Option<u32>,
+    /// Log level of the controllers.
+    #[arg(long, value_name = "LEVEL")]
+    controller_log_level: Option<String>,
+    /// User id of the controllers.
+    #[arg(long, value_name = "UID")]
+    controller_uid: Option<u32>,
+    /// Group id of the controllers.
+    #[arg(long, value_name = "GID")]
+    controller_gid: Option<u32>,
+    /// Redirect rules are written by a CNI plugin.
+    #[arg(long)]
+    linkerd_cni_enabled: bool,
+    /// Do not carry HTTP/1 over HTTP/2 between proxies.
+    #[arg(long)]
+    disable_h2_upgrade: bool,
+    #[command(flatten)]
+    proxy: ProxyFlags,
+    #[command(flatten)]
+    values: ValueArgs,
+}
+
+/// Prints the manifests.
+pub(crate) async fn run(args: Args, globals: &Globals) -> anyhow::Result<ExitCode> {
+    let namespace = &globals.linkerd_namespace;
+    if args.crds {
+        let chart = Chart::Crds;
+        let mut values = chart.default_values()?;
+        args.settings.values.apply(&mut values)?;
+        manifest::print(&manifest::parse(chart.render(namespace, &values)?)?, args.output)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !args.ignore_cluster {
+        crate::install_checks::before_install(globals).await?;
+    }
+    let mut values = values(&args.settings)?;
+    identity(&args.settings, namespace, &mut values)?;
+    let documents = Chart::ControlPlane.render(namespace, &values)?;
+    manifest::print(&manifest::parse(documents)?, args.output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Values of the control plane before certificates: defaults, `--ha`, flags, files and `--set`.
+pub(crate) fn values(settings: &Settings) -> anyhow::Result<Value> {
+    let mut values = Chart::ControlPlane.default_values()?;
+    if settings.ha {
+        merge(&mut values, &Chart::ControlPlane.ha_values()?);
+    }
+    settings.flags(&mut values)?;
+    settings.proxy.apply(&mut values);
+    settings.values.apply(&mut values)?;
+    Ok(values)
+}
+
+impl Settings {
+    fn flags(&self, values: &mut Value) -> anyhow::Result<()> {
+        let mut put = |path: &str, value: Option<Value>| {
+            let Some(value) = value else { return };
+            let nested = path.rsplit('/').fold(value, |inner, key| json!({key: inner}));
+            merge(values, &nested);
+        };
+        put("clusterDomain", self.cluster_domain.clone().map(Value::from));
+        put("identityTrustDomain", self.identity_trust_domain.clone().map(Value::from));
+        put("identity/externalCA", self.identity_external_ca.then_some(true.into()));
+        put("identity/issuer/scheme", self.identity_external_issuer.then(|| "kubernetes.io/tls".into()));
+        put("controllerReplicas", self.controller_replicas.map(Value::from));
+        put("controllerLogLevel", self.controller_log_level.clone().map(Value::from));
+        put("controllerUID", self.controller_uid.map(Value::from));
+        put("controllerGID", self.controller_gid.map(Value::from));
+        put("cniEnabled", self.linkerd_cni_enabled.then_some(true.into()));
+        put("enableH2Upgrade", self.disable_h2_upgrade.then_some(false.into()));
+        for (flag, path, text) in [
+            (
+                "--identity-issuance-lifetime",
+                "identity/issuer/issuanceLifetime",
+                &self.identity_issuance_lifetime,
+            ),
+            (
+                "--identity-clock-skew-allowance",
+                "identity/issuer/clockSkewAllowance",
+                &self.identity_clock_skew_allowance,
+            ),
+        ] {
+            if let Some(text) = text {
+                mesh_types::parse_duration(text).map_err(|e| {
+                    Problem::usage(
+                        format!("{flag} is refused"),
+                        e.to_string(),
+                        "write for example 24h or 20s",
+                    )
+                })?;
+            }
+            put(path, text.clone().map(Value::from));
+        }
+        let file = |path: &Option<PathBuf>| path.as_ref().map(|p| read(p)).transpose();
+        put("identityTrustAnchorsPEM", file(&self.identity_trust_anchors_file)?.map(Value::from));
+        put("identity/issuer/tls/crtPEM", file(&self.identity_issuer_certificate_file)?.map(Value::from));
+        put("identity/issuer/tls/keyPEM", file(&self.identity_issuer_key_file)?.map(Value::from));
+        Ok(())
+    }
+}
+
+/// Makes what certificates are missing, or checks that the given ones belong together.
+fn identity(settings: &Settings, namespace: &str, values: &mut Value) -> anyhow::Result<()> {
+    let text = |values: &Value, pointer: &str| {
+        values.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let issuer_kept_elsewhere = text(values, "/identity/issuer/scheme") == "kubernetes.io/tls";
+    let anchors = text(values, "/identityTrustAnchorsPEM");
+    let (cert, key) =
+        (text(values, "/identity/issuer/tls/crtPEM"), text(values, "/identity/issuer/tls/keyPEM"));
+    let external_ca = values.pointer("/identity/externalCA") == Some(&Value::Bool(true));
+    let missing = |what: &str, flag: &str| {
+        Err(Problem::usage(
+            "the certificates are incomplete",
+            format!("{what} is missing"),
+            format!("add {flag}, or give none of them to have some made for development"),
+        )
+        .into())
+    };
+    if issuer_kept_elsewhere {
+        return match anchors.is_empty() && !external_ca {
+            true => missing("the trust anchor of the external issuer", "--identity-trust-anchors-file"),
+            false => Ok(()),
+        };
+    }
+    match (anchors.is_empty(), cert.is_empty() || key.is_empty()) {
+        (true, true) if external_ca => missing("the issuer", "--identity-issuer-certificate-file"),
+        (true, true) => generate(settings, namespace, values),
+        (true, false) if external_ca => Ok(()),
+        (true, false) => missing("the issuer's trust anchor", "--identity-trust-anchors-file"),
+        (false, true) => {
+            missing("the issuer", "--identity-issuer-certificate-file and --identity-issuer-key-file")
+        }
+        (false, false) => {
+            let bundle = TrustBundle::from_pem(&anchors).context("the trust anchors cannot be used")?;
+            let issuer = Authority::from_pem(&cert, &key).context("the issuer cannot be used")?;
+            issuer.verify(&bundle).context("the issuer does not belong to the trust anchors")
+        }
+    }
+}
+
+fn generate(settings: &Settings, namespace: &str, values: &mut Value) -> anyhow::Result<()> {
+    let domain = settings.identity_trust_domain.as_deref().or(settings.cluster_domain.as_deref());
+    let domain = domain.unwrap_or(mesh_types::CLUSTER_DOMAIN);
+    let root = Authority::new_root(&format!("root.{namespace}.{domain}"), DEVELOPMENT_LIFETIME)?;
+    let issuer = root.issue_authority(&authority_name(namespace, domain), DEVELOPMENT_LIFETIME)?;
+    merge(
+        values,
+        &json!({
+            "identityTrustAnchorsPEM": root.cert_pem(),
+            "identity": {"issuer": {"tls": {"crtPEM": issuer.cert_pem(), "keyPEM": issuer.key_pem()}}},
+        }),
+    );
+    eprintln!(
+        "‼ a trust anchor and an issuer were made for development, valid for 365 days; the anchor's key is gone\n    \
+         clusters that will be linked need a common anchor:  meshctl trust init --help"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

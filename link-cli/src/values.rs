@@ -1,0 +1,207 @@
+//! Values of charts from files and flags, with Helm's precedence and syntax.
+
+use crate::report::Problem;
+use anyhow::Context;
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+
+/// Flags that set values of a chart.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Values")]
+pub(crate) struct ValueArgs {
+    /// Values in a YAML file; may be repeated, the last wins.
+    #[arg(short = 'f', long = "values", value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Set values, such as proxy.logLevel=debug,controllerReplicas=2.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Set values that stay text whatever they look like.
+    #[arg(long = "set-string", value_name = "KEY=VALUE")]
+    set_string: Vec<String>,
+    /// Set values to the contents of files.
+    #[arg(long = "set-file", value_name = "KEY=PATH")]
+    set_file: Vec<String>,
+}
+
+impl ValueArgs {
+    /// Applies files, then `--set`, `--set-string` and `--set-file`.
+    pub(crate) fn apply(&self, values: &mut Value) -> anyhow::Result<()> {
+        for file in &self.files {
+            let text = read(file)?;
+            let overlay: Value = serde_saphyr::from_str(&text)
+                .with_context(|| format!("{} is not a YAML map of values", file.display()))?;
+            merge(values, &overlay);
+        }
+        for text in &self.set {
+            for (key, value) in assignments("--set", text)? {
+                set(values, &key, typed(&value)).map_err(|why| bad("--set", text, &why))?;
+            }
+        }
+        for text in &self.set_string {
+            for (key, value) in assignments("--set-string", text)? {
+                set(values, &key, Some(value.into())).map_err(|why| bad("--set-string", text, &why))?;
+            }
+        }
+        for text in &self.set_file {
+            for (key, path) in assignments("--set-file", text)? {
+                let content = read(Path::new(&path))?;
+                set(values, &key, Some(content.into())).map_err(|why| bad("--set-file", text, &why))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a file, naming it where that fails.
+pub(crate) fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Lays `overlay` over `target`: maps merge, null removes, everything else replaces.
+pub(crate) fn merge(target: &mut Value, overlay: &Value) {
+    match (target, overlay) {
+        (Value::Object(target), Value::Object(overlay)) => {
+            for (key, value) in overlay {
+                if value.is_null() {
+                    target.remove(key);
+                } else {
+                    merge(target.entry(key.clone()).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (target, overlay) => *target = overlay.clone(),
+    }
+}
+
+fn bad(flag: &str, text: &str, why: &str) -> Problem {
+    Problem::usage(
+        format!("{flag} {text:?} cannot be understood"),
+        why,
+        "write: key=value, nested.key=value, list[0]=value or list={a,b}; escape , and . with \\",
+    )
+}
+
+/// Splits `a=1,b={x,y}` into pairs.
+fn assignments(flag: &str, text: &str) -> Result<Vec<(String, String)>, Problem> {
+    let mut parts = vec![String::new()];
+    let (mut depth, mut escaped) = (0usize, false);
+    for c in text.chars() {
+        let last = parts.len() - 1;
+        match c {
+            _ if escaped => {
+                escaped = false;
+                // A dot's backslash is kept for the key's parser.
+                if c != ',' {
+                    parts[last].push('\\');
+                }
+                parts[last].push(c);
+            }
+            '\\' => escaped = true,
+            ',' if depth == 0 => parts.push(String::new()),
+            _ => {
+                depth = match c {
+                    '{' => depth + 1,
+                    '}' => depth.saturating_sub(1),
+                    _ => depth,
+                };
+                parts[last].push(c);
+            }
+        }
+    }
+    let pairs = parts.iter().filter(|p| !p.is_empty()).map(|part| {
+        let (key, value) = part.split_once('=').ok_or_else(|| bad(flag, text, "there is no ="))?;
+        Ok((key.to_owned(), value.to_owned()))
+    });
+    pairs.collect()
+}
+
+/// The value a text stands for; `None` removes the key.
+fn typed(text: &str) -> Option<Value> {
+    if let Some(inner) = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')) {
+        let items = inner.split(',').map(str::trim).filter(|i| !i.is_empty());
+        return Some(items.filter_map(typed).collect());
+    }
+    match text {
+        "null" => None,
+        "true" => Some(true.into()),
+        "false" => Some(false.into()),
+        // A leading zero marks a code, not a number.
+        t if t == "0" || !t.trim_start_matches('-').starts_with('0') => {
+            Some(t.parse::<i64>().map_or_else(|_| t.into(), Value::from))
+        }
+        t => Some(t.into()),
+    }
+}
+
+enum Step {
+    Key(String),
+    Index(usize),
+}
+
+fn steps(key: &str) -> Result<Vec<Step>, String> {
+    let mut out = Vec::new();
+    let mut name = String::new();
+    let mut chars = key.chars();
+    let close = |name: &mut String, out: &mut Vec<Step>| {
+        if !name.is_empty() {
+            out.push(Step::Key(std::mem::take(name)));
+        }
+    };
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => name.extend(chars.next()),
+            '.' => close(&mut name, &mut out),
+            '[' => {
+                close(&mut name, &mut out);
+                let digits: String = chars.by_ref().take_while(|c| *c != ']').collect();
+                let index = digits.parse().ok().filter(|i: &usize| *i < 1000);
+                out.push(Step::Index(index.ok_or("an index must be a number below 1000")?));
+            }
+            c => name.push(c),
+        }
+    }
+    close(&mut name, &mut out);
+    if out.is_empty() { Err("the key is empty".to_owned()) } else { Ok(out) }
+}
+
+fn set(values: &mut Value, key: &str, value: Option<Value>) -> Result<(), String> {
+    let steps = steps(key)?;
+    let Some((last, path)) = steps.split_last() else { return Ok(()) };
+    let mut slot = values;
+    for step in path {
+        slot = enter(slot, step)?;
+    }
+    match (value, last) {
+        (Some(value), last) => *enter(slot, last)? = value,
+        (None, Step::Key(name)) => {
+            slot.as_object_mut().map(|map| map.remove(name));
+        }
+        (None, Step::Index(_)) => return Err("null can remove keys, not list items".to_owned()),
+    }
+    Ok(())
+}
+
+fn enter<'v>(slot: &'v mut Value, step: &Step) -> Result<&'v mut Value, String> {
+    match step {
+        Step::Key(name) => {
+            if !slot.is_object() {
+                *slot = Value::Object(Map::new());
+            }
+            let map = slot.as_object_mut().ok_or("the parent is no map")?;
+            Ok(map.entry(name.clone()).or_insert(Value::Null))
+        }
+        Step::Index(index) => {
+            if !slot.is_array() {
+                *slot = Value::Array(Vec::new());
+            }
+            let list = slot.as_array_mut().ok_or("the parent is no list")?;
+            if list.len() <= *index {
+                list.resize(index + 1, Value::Null);
+            }
+            Ok(&mut list[*index])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
