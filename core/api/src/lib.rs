@@ -1,8 +1,11 @@
-//! The wire API between proxies and the control plane: the published `linkerd2-proxy-api`, and the gRPC stack that
-//! goes with it.
+//! The wire API between proxies and the control plane: the published `linkerd2-proxy-api`, the gRPC stack that goes with
+//! it, and what every server of ours shares: serving, streams of the latest state, and small conversions.
+
+pub mod convert;
+pub mod server;
 
 pub use linkerd2_proxy_api::{
-    destination, grpc_route, http_route, http_types, identity, inbound, meta, net, opaque_route, outbound, tap,
-    tls_route,
+    destination, grpc_route, http_route, http_types, identity, inbound, meta, net, opaque_route, outbound,
+    tap, tls_route,
 };
 pub use {prost, prost_types, tonic};
