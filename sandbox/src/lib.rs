@@ -7,6 +7,7 @@ mod dns;
 mod error;
 mod faults;
 mod kubeconfig;
+#[allow(dead_code)]
 mod network;
 mod preflight;
 mod relay;

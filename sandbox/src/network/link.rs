@@ -32,7 +32,7 @@ pub(super) fn prepare_router(netns: &NetNs) -> Result<(), Error> {
         ("ipv6/conf/default/disable_ipv6", "1"),
     ];
     set(netns, &settings)?;
-    configure(netns, "prepare a router", async |handle| loopback_up(&handle).await)
+    configure(netns, "prepare a router", async |handle| link_up(&handle, LOOPBACK).await)
 }
 
 /// The veth between a cluster and the WAN, and what is reached over it.
@@ -56,6 +56,7 @@ pub(super) fn connect_cluster(wan: &Wan, node: &NetNs, net: &ClusterNet) -> Resu
         for service in [net.api_ip(), net.dns_ip()] {
             handle.address().add(LOOPBACK, service.into(), 32).execute().await?;
         }
+        link_up(&handle, FIRST_LINK).await?;
         handle.address().add(FIRST_LINK, net.node_ip().into(), 32).execute().await?;
         neighbour(&handle, FIRST_LINK, net.wan_ip(), NODE_MAC).await?;
         let default = route_via(Ipv4Net::default(), FIRST_LINK, net.wan_ip(), Some(net.node_ip()));
@@ -87,7 +88,8 @@ pub(super) fn connect_pod(node: &NetNs, node_ip: Ipv4Addr, pod: &NetNs, ip: Ipv4
         add_route(&handle, host_route(index, ip, node_ip)).await
     })?;
     configure(pod, "set a pod's address", async |handle| {
-        loopback_up(&handle).await?;
+        link_up(&handle, LOOPBACK).await?;
+        link_up(&handle, FIRST_LINK).await?;
         handle.address().add(FIRST_LINK, ip.into(), 32).execute().await?;
         neighbour(&handle, FIRST_LINK, POD_GATEWAY, NODE_MAC).await?;
         add_route(&handle, route_via(Ipv4Net::default(), FIRST_LINK, POD_GATEWAY, None)).await
@@ -167,13 +169,12 @@ fn configure(
     netns.run(run).and_then(|done| done).map_err(|source| Error::System { action: action.to_owned(), source })
 }
 
-/// A veth pair, both ends up, the far end in another namespace.
+/// A veth pair whose far end is in another namespace, still down: the kernel refuses to start it before the near one.
 fn veth(near: &str, near_mac: [u8; 6], far: &str, far_mac: [u8; 6], far_netns: &NetNs) -> LinkMessage {
     let peer = LinkUnspec::new_with_name(far)
         .index(FIRST_LINK)
         .address(far_mac.to_vec())
         .setns_by_fd(far_netns.as_fd().as_raw_fd())
-        .up()
         .build();
     LinkVeth::new(near, far)
         .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
@@ -182,8 +183,8 @@ fn veth(near: &str, near_mac: [u8; 6], far: &str, far_mac: [u8; 6], far_netns: &
         .build()
 }
 
-async fn loopback_up(handle: &Handle) -> Netlink {
-    handle.link().set(LinkUnspec::new_with_index(LOOPBACK).up().build()).execute().await
+async fn link_up(handle: &Handle, index: u32) -> Netlink {
+    handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await
 }
 
 async fn neighbour(handle: &Handle, index: u32, ip: Ipv4Addr, mac: [u8; 6]) -> Netlink {
