@@ -255,6 +255,17 @@ pub fn generate_csr(name: &Identity) -> Result<(Vec<u8>, Vec<u8>), Error> {
     Ok((key.serialize_der(), csr.der().to_vec()))
 }
 
+/// Checks a workload's request as [`Authority::sign_csr`] does, without signing it.
+///
+/// # Errors
+/// [`CsrError::Malformed`] or [`CsrError::Rule`].
+pub fn verify_csr(csr_der: &[u8], name: &Identity) -> Result<(), CsrError> {
+    let der = CertificateSigningRequestDer::from(csr_der);
+    let csr =
+        CertificateSigningRequestParams::from_der(&der).map_err(|e| CsrError::Malformed(e.to_string()))?;
+    check_csr(&csr.params, name)
+}
+
 fn check_csr(params: &CertificateParams, name: &Identity) -> Result<(), CsrError> {
     let rule = |text: String| Err(CsrError::Rule(text));
     match params.subject_alt_names.as_slice() {
