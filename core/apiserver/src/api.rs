@@ -16,12 +16,12 @@ pub(crate) use patch::PatchRequest;
 pub(crate) use read::{ListOptions, Listing, WatchOptions, WatchStart, too_old};
 
 use crate::admission::Webhooks;
+use crate::admit::Strictness;
 use crate::allocate::Allocator;
 use crate::authn::Tokens;
 use crate::authz::Authorizer;
 use crate::collect::Work;
 use crate::error::ApiError;
-use crate::interim::Strictness;
 use crate::object;
 use crate::resource::{Registry, ResourceDef};
 use crate::store::{Key, Store};

@@ -1,7 +1,7 @@
 //! May they? RBAC over the stored roles and bindings.
 
 use crate::error::ApiError;
-use crate::rbac::Rbac;
+use crate::rbac::{self, Rbac};
 use crate::store::Store;
 use crate::user::{Access, UserInfo};
 use parking_lot::Mutex;
@@ -41,35 +41,10 @@ impl Authorizer {
 
     /// Refuses what no role allows, in the words of the real server.
     pub(crate) fn authorize(&self, store: &Store, user: &UserInfo, access: &Access) -> Result<(), ApiError> {
-        if self.rbac(store).authorize(user, access).allowed {
+        let decision = self.rbac(store).authorize(user, access);
+        if decision.allowed {
             return Ok(());
         }
-        Err(ApiError::Forbidden(refusal(user, access)))
+        Err(ApiError::Forbidden(rbac::forbidden(user, access, &decision.reason)))
     }
-}
-
-fn refusal(user: &UserInfo, access: &Access) -> String {
-    if !access.path.is_empty() {
-        return format!("forbidden: User \"{}\" cannot {} path \"{}\"", user.name, access.verb, access.path);
-    }
-    let qualified = if access.group.is_empty() {
-        access.resource.clone()
-    } else {
-        format!("{}.{}", access.resource, access.group)
-    };
-    let resource = if access.subresource.is_empty() {
-        access.resource.clone()
-    } else {
-        format!("{}/{}", access.resource, access.subresource)
-    };
-    let named = if access.name.is_empty() { String::new() } else { format!(" \"{}\"", access.name) };
-    let scope = if access.namespace.is_empty() {
-        "at the cluster scope".to_owned()
-    } else {
-        format!("in the namespace \"{}\"", access.namespace)
-    };
-    format!(
-        "{qualified}{named} is forbidden: User \"{}\" cannot {} resource \"{resource}\" in API group \"{}\" {scope}",
-        user.name, access.verb, access.group
-    )
 }

@@ -5,8 +5,10 @@
 //! [`Handle`] gives out kubeconfigs, certificates and in-process clients.
 
 mod admission;
+mod admit;
 mod allocate;
 mod api;
+mod apply;
 mod authn;
 mod authz;
 mod collect;
@@ -16,10 +18,10 @@ mod discovery;
 mod error;
 mod evict;
 mod http;
-mod interim;
 mod kinds;
 mod local;
 mod object;
+mod openapi;
 mod patch;
 mod rbac;
 mod resource;
@@ -30,6 +32,8 @@ mod server;
 mod store;
 mod strategy;
 mod streams;
+mod table;
+mod typing;
 mod user;
 mod validate;
 mod world;

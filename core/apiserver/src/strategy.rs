@@ -64,11 +64,13 @@ pub(crate) fn admit_update(
     _api: &Api,
     _write: &Write<'_>,
     target: &Target,
-    _before: &Value,
+    before: &Value,
     new: &mut Value,
 ) -> Result<(), ApiError> {
-    if target.table() == "secrets" {
-        secret::merge_string_data(new);
+    match target.table().as_str() {
+        "secrets" => secret::merge_string_data(new),
+        "services" if target.subresource.is_empty() => service::carry(before, new),
+        _ => {}
     }
     Ok(())
 }

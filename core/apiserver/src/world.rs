@@ -23,6 +23,7 @@ pub(crate) fn found(api: &Api, advertised: &[SocketAddr]) {
     for role in crate::rbac::bootstrap() {
         put(api, &role);
     }
+    api.aggregate_roles();
     for (name, value) in [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)]
     {
         let body = json!({"value": value, "preemptionPolicy": "PreemptLowerPriority"});

@@ -1,4 +1,5 @@
 //! A stock `kubectl` cannot tell this server from the real one, for what people do every day.
+#![allow(clippy::expect_used)] // what fails in a helper fails the test
 
 use mesh_testkit::Cluster;
 use std::process::Stdio;

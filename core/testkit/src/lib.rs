@@ -8,8 +8,11 @@
 //! # Ok(()) }
 //! ```
 
+mod http;
 #[cfg(test)]
 mod tests;
+
+pub use http::{Http, Lines, Reply};
 
 use anyhow::{Context, Result};
 use mesh_apiserver::{ApiServer, Config, Handle, LocalClient};
@@ -166,6 +169,30 @@ impl Cluster {
         let request = json!({"spec": {"audiences": audiences, "expirationSeconds": 3600}});
         let answer = self.client.request_token(namespace, account, request)?;
         Ok(answer["status"]["token"].as_str().context("no token was issued")?.to_owned())
+    }
+
+    /// Raw HTTPS as a user in groups, by client certificate.
+    ///
+    /// # Errors
+    /// The certificate could not be issued.
+    pub fn http_as(&self, user: &str, groups: &[&str]) -> Result<Http> {
+        Http::new(self, Some(&self.handle.issue_client_cert(user, groups)?), None)
+    }
+
+    /// Raw HTTPS as an administrator.
+    ///
+    /// # Errors
+    /// The certificate could not be issued.
+    pub fn http(&self) -> Result<Http> {
+        self.http_as("kubernetes-admin", &["system:masters"])
+    }
+
+    /// Raw HTTPS with a bearer token, or with nothing.
+    ///
+    /// # Errors
+    /// No TLS client could be made.
+    pub fn http_with_token(&self, token: Option<&str>) -> Result<Http> {
+        Http::new(self, None, token.map(str::to_owned))
     }
 
     fn resource_of(&self, object: &Value) -> Result<String> {

@@ -1,9 +1,9 @@
 //! Create.
 
 use super::{Api, Target, Write, Written, check_type};
+use crate::admit::Admit;
 use crate::convert;
 use crate::error::{ApiError, FieldError};
-use crate::interim::{self as validate, Admit};
 use crate::object;
 use crate::store::WriteError;
 use crate::strategy;
@@ -35,18 +35,14 @@ impl Api {
                 "resourceVersion should not be set on objects to be created".into(),
             ));
         }
-        let admit = Admit {
-            def: &target.def,
-            version: &target.version,
-            subresource: "",
-            strictness: write.options.strictness,
-        };
-        let mut warnings = validate::decode(&mut body, &admit)?;
+        let admit =
+            Admit { def: &target.def, version: &target.version, strictness: write.options.strictness };
+        let mut warnings = admit.decode(&mut body)?;
         strategy::admit_create(self, write, &target, &mut body)?;
         let mutated = self.webhooks.mutate(self, write, &target, "CREATE", &mut body, None).await?;
         warnings.extend(mutated.warnings);
         if mutated.changed {
-            validate::decode(&mut body, &admit)?;
+            admit.decode(&mut body)?;
         }
         stamp(&mut body);
         target.name = generated_name(&target, &mut body)?;
@@ -55,7 +51,7 @@ impl Api {
             self.track(write, &target, None, &mut body);
         }
         let mut causes = name_causes(&target);
-        causes.extend(validate::validate(&body, None, &admit));
+        causes.extend(admit.validate(&body, None));
         if !causes.is_empty() {
             return Err(target.invalid(causes));
         }

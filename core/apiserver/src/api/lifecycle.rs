@@ -28,6 +28,7 @@ impl Api {
             "namespaces" if old.is_none() => self.furnish(&target.name),
             "customresourcedefinitions.apiextensions.k8s.io" => self.define(old, new),
             "configmaps" if target.name == ROOT_CA => self.furnish(&target.namespace),
+            "clusterroles.rbac.authorization.k8s.io" => self.aggregate_roles(),
             "serviceaccounts" if old.is_none() => self.fill_token_secrets(&target.namespace, &target.name),
             _ => {}
         }
@@ -58,6 +59,7 @@ impl Api {
                 self.drop_token_secrets(&target.namespace, object::uid(last));
             }
             "configmaps" if target.name == ROOT_CA => self.furnish(&target.namespace),
+            "clusterroles.rbac.authorization.k8s.io" => self.aggregate_roles(),
             _ if target.def.custom.is_some() => self.enqueue(Work::InstanceGone(target.table())),
             _ => {}
         }
@@ -142,6 +144,20 @@ impl Api {
             };
             if outcome != Err(WriteError::Raced) {
                 return;
+            }
+        }
+    }
+
+    /// ClusterRoles that aggregate others show the rules of those.
+    pub(crate) fn aggregate_roles(&self) {
+        const TABLE: &str = "clusterroles.rbac.authorization.k8s.io";
+        let roles = self.store.list(TABLE, None).objects;
+        for role in &roles {
+            let Some(rules) = crate::rbac::aggregated(role, roles.iter().map(AsRef::as_ref)) else {
+                continue;
+            };
+            if let Ok(target) = self.target(TABLE, "", object::name(role)) {
+                self.amend(&target, |role| role["rules"] = json!(rules));
             }
         }
     }

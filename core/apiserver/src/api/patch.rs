@@ -1,8 +1,8 @@
 //! Patch, in all four kinds.
 
 use super::{ATTEMPTS, Api, Target, Write, Written, check_type};
+use crate::apply::{self, Owner};
 use crate::error::ApiError;
-use crate::interim::Apply;
 use crate::object;
 use crate::strategy;
 use serde_json::Value;
@@ -67,30 +67,23 @@ impl Api {
         force: bool,
     ) -> Result<Written, ApiError> {
         let config = self.apply_config(write, target, config)?;
-        let api_version = target.api_version();
         for _ in 0..ATTEMPTS {
-            let now = jiff::Timestamp::now();
-            let how = Apply {
-                manager: &write.options.manager,
-                force,
-                api_version: &api_version,
-                subresource: &target.subresource,
-                def: &target.def,
-                version: &target.version,
-                now,
-            };
+            let now = object::time(jiff::Timestamp::now());
+            let owner =
+                Owner { manager: &write.options.manager, subresource: &target.subresource, now: &now };
             let Some(old) = self.store.get(&target.table(), &target.key()) else {
                 if !target.subresource.is_empty() || !object::uid(&config).is_empty() {
                     return Err(target.not_found());
                 }
-                let new = crate::interim::apply(None, &config, &how)?;
+                let new = apply::apply(&target.def, &target.version, None, &config, &owner, force)?;
                 return self.create_tracked(write, target, new, false).await;
             };
             let given = object::resource_version(&config);
             if !given.is_empty() && given != object::resource_version(&old) {
                 return Err(target.modified());
             }
-            let new = crate::interim::apply(Some(&self.presented(target, &old)), &config, &how)?;
+            let live = self.presented(target, &old);
+            let new = apply::apply(&target.def, &target.version, Some(&live), &config, &owner, force)?;
             if let Some(written) = self.replace(write, target, &old, new, false).await? {
                 return Ok(written);
             }

@@ -41,7 +41,6 @@ pub(crate) struct WatchOptions {
     pub(crate) resource_version: String,
     pub(crate) version_match: String,
     pub(crate) send_initial: Option<bool>,
-    pub(crate) bookmarks: bool,
 }
 
 /// A watch about to begin.

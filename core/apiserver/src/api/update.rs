@@ -1,9 +1,10 @@
 //! Update: of the whole object or of its status.
 
 use super::{ATTEMPTS, Api, Target, Write, Written, check_type};
+use crate::admit::Admit;
+use crate::apply::{Owner, track};
 use crate::convert;
 use crate::error::{ApiError, FieldError};
-use crate::interim::{self as validate, Admit};
 use crate::object;
 use crate::store::WriteError;
 use crate::strategy;
@@ -59,18 +60,14 @@ impl Api {
         let before = self.presented(target, old);
         check_identity(target, &before, &mut new)?;
         merge_subresource(target, &before, &mut new);
-        let admit = Admit {
-            def: &target.def,
-            version: &target.version,
-            subresource: &target.subresource,
-            strictness: write.options.strictness,
-        };
-        let mut warnings = validate::decode(&mut new, &admit)?;
+        let admit =
+            Admit { def: &target.def, version: &target.version, strictness: write.options.strictness };
+        let mut warnings = admit.decode(&mut new)?;
         strategy::admit_update(self, write, target, &before, &mut new)?;
         let mutated = self.webhooks.mutate(self, write, target, "UPDATE", &mut new, Some(&before)).await?;
         warnings.extend(mutated.warnings);
         if mutated.changed {
-            validate::decode(&mut new, &admit)?;
+            admit.decode(&mut new)?;
             check_identity(target, &before, &mut new)?;
         }
         strategy::prepare_update(self, target, &before, &mut new)?;
@@ -79,7 +76,7 @@ impl Api {
             self.track(write, target, Some(&before), &mut new);
         }
         let mut causes = finalizer_causes(&before, &new);
-        causes.extend(validate::validate(&new, Some(&before), &admit));
+        causes.extend(admit.validate(&new, Some(&before)));
         if !causes.is_empty() {
             return Err(target.invalid(causes));
         }
@@ -133,16 +130,9 @@ impl Api {
     }
 
     pub(super) fn track(&self, write: &Write<'_>, target: &Target, old: Option<&Value>, new: &mut Value) {
-        let api_version = target.api_version();
-        let track = crate::interim::Track {
-            manager: &write.options.manager,
-            api_version: &api_version,
-            subresource: &target.subresource,
-            def: &target.def,
-            version: &target.version,
-            now: jiff::Timestamp::now(),
-        };
-        crate::interim::track(old, new, &track);
+        let now = object::time(jiff::Timestamp::now());
+        let owner = Owner { manager: &write.options.manager, subresource: &target.subresource, now: &now };
+        track(&target.def, &target.version, old, new, &owner);
     }
 }
 

@@ -4,6 +4,7 @@ use super::Server;
 use super::accept::{Shape, negotiate};
 use super::respond;
 use crate::discovery;
+use crate::openapi;
 use crate::error::ApiError;
 use crate::streams::{Body, full, json_response};
 use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 
 /// The Kubernetes release whose API this is.
-const GIT_VERSION: &str = "v1.33.0";
+const GIT_VERSION: &str = "v1.34.0";
 
 impl Server {
     pub(super) fn other(
@@ -76,8 +77,23 @@ impl Server {
         })
     }
 
-    fn openapi(&self, _parts: &[&str], _headers: &HeaderMap) -> Result<Response<Body>, ApiError> {
-        Err(ApiError::NoSuchResource)
+    fn openapi(&self, parts: &[&str], headers: &HeaderMap) -> Result<Response<Body>, ApiError> {
+        let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        // Clients that know only the protobuf form of version 2 do without.
+        let json = accept.is_empty() || accept.contains("json") || accept.contains("*/*");
+        if !json {
+            return Err(ApiError::NotAcceptable);
+        }
+        self.document(&parts.join("/"), headers, || {
+            let all = self.api.registry.all();
+            let value = match parts {
+                ["openapi", "v2"] => Some(openapi::v2(&all)),
+                ["openapi", "v3"] => Some(openapi::index(&all)),
+                ["openapi", "v3", rest @ ..] => openapi::document(&all, &rest.join("/")),
+                _ => None,
+            };
+            value.map(|v| ("application/json".into(), v.to_string())).ok_or(ApiError::NoSuchResource)
+        })
     }
 
     /// A document that changes only with the set of served resources, made once for each.
@@ -121,7 +137,7 @@ impl Server {
 
 fn version() -> Value {
     json!({
-        "major": "1", "minor": "33", "gitVersion": GIT_VERSION, "gitCommit": "", "gitTreeState": "clean",
+        "major": "1", "minor": "34", "gitVersion": GIT_VERSION, "gitCommit": "", "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z", "goVersion": "go1.24", "compiler": "gc", "platform": "linux/amd64",
     })
 }

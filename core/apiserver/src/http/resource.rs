@@ -4,17 +4,17 @@ use super::accept::{Shape, negotiate};
 use super::query::Query;
 use super::route::Place;
 use super::{Server, body, respond, watch};
+use crate::admit::Strictness;
 use crate::api::{
     DeleteOptions, Deleted, ListOptions, Listing, PatchKind, PatchRequest, Propagation, Target, WatchOptions,
     Write, WriteOptions,
 };
 use crate::error::ApiError;
-use crate::interim::Include;
-use crate::interim::Strictness;
 use crate::object;
 use crate::reviews;
 use crate::selector::{FieldSelector, LabelSelector};
 use crate::streams::{Body, StreamKind, json_response};
+use crate::table::Include;
 use crate::user::{Access, UserInfo};
 use http::header::USER_AGENT;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -141,7 +141,6 @@ impl Call<'_> {
             resource_version: self.query.get("resourceVersion").to_owned(),
             version_match: self.query.get("resourceVersionMatch").to_owned(),
             send_initial: self.query.flag("sendInitialEvents"),
-            bookmarks,
         };
         let timeout = match self.query.number("timeoutSeconds")?.and_then(|s| u64::try_from(s).ok()) {
             Some(seconds) if seconds > 0 => seconds,

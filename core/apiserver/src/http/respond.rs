@@ -3,9 +3,9 @@
 use super::accept::Shape;
 use crate::api::{Deleted, Listing, Target, Written};
 use crate::error::ApiError;
-use crate::interim as table;
 use crate::object;
 use crate::streams::{Body, full, json_response};
+use crate::table;
 use http::header::{CONTENT_TYPE, HeaderValue, WARNING};
 use http::{Response, StatusCode};
 use serde_json::{Value, json};

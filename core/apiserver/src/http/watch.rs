@@ -4,9 +4,9 @@ use super::accept::Shape;
 use crate::api::{Target, WatchStart};
 use crate::convert;
 use crate::error::ApiError;
-use crate::interim as table;
 use crate::store::{ChangeKind, Feed, FeedEvent};
 use crate::streams::Body;
+use crate::table;
 use bytes::Bytes;
 use futures::stream;
 use http::Response;
@@ -33,7 +33,7 @@ struct Watch {
     deadline: Instant,
     stop: CancellationToken,
     /// Column definitions go with the first table only.
-    columns: bool,
+    headings: bool,
     next: Next,
 }
 
@@ -60,7 +60,7 @@ pub(super) fn respond(target: &Target, start: WatchStart, settings: Settings) ->
         bookmarks: settings.bookmarks,
         deadline: Instant::now() + settings.timeout,
         stop: settings.stop,
-        columns: true,
+        headings: true,
         next: Next::Initial { objects: start.initial, marks_end: start.marks_end },
     };
     let frames = stream::unfold(watch, |mut watch| async move {
@@ -168,9 +168,9 @@ impl Watch {
     }
 
     fn table(&mut self, items: &[Arc<Value>], meta: Value) -> Value {
-        let columns = std::mem::replace(&mut self.columns, false);
+        let headings = std::mem::replace(&mut self.headings, false);
         let (def, version) = (&self.target.def, &self.target.version);
-        table::table(def, version, items, meta, self.include, columns, jiff::Timestamp::now())
+        table::table(def, version, items, meta, self.include, headings, jiff::Timestamp::now())
     }
 
     fn bookmark(&mut self, out: &mut String, ends_initial: bool) {

@@ -46,6 +46,21 @@ pub(super) fn allocate(
     node_ports(api, guard, target, service, old, &others)
 }
 
+/// An update that leaves out what was allocated keeps it.
+pub(super) fn carry(before: &Value, new: &mut Value) {
+    let external = |service: &Value| object::text(service, "/spec/type") == "ExternalName";
+    if external(before) || external(new) || !new["spec"].is_object() {
+        return;
+    }
+    let asked = !object::text(new, "/spec/clusterIP").is_empty()
+        || !object::items(new, "/spec/clusterIPs").is_empty();
+    if !asked {
+        for name in ["clusterIP", "clusterIPs"] {
+            object::copy(&before["spec"], name, object::member_mut(new, "spec"));
+        }
+    }
+}
+
 fn address(
     api: &Api,
     guard: &Guard<'_>,

@@ -1,0 +1,231 @@
+//! What goes into the cells of built-in kinds.
+
+use super::age;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+pub(super) const NONE: &str = "<none>";
+
+pub(super) fn list(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+pub(super) fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// A text, or `<none>`.
+pub(super) fn or_none(value: &Value) -> Value {
+    let shown = text(value);
+    json!(if shown.is_empty() { NONE } else { shown })
+}
+
+/// Texts joined by commas, or `<none>`.
+pub(super) fn joined<T: AsRef<str>>(parts: impl IntoIterator<Item = T>) -> Value {
+    let parts: Vec<String> =
+        parts.into_iter().map(|p| p.as_ref().to_owned()).filter(|p| !p.is_empty()).collect();
+    json!(if parts.is_empty() { NONE.to_owned() } else { parts.join(",") })
+}
+
+pub(super) fn name(object: &Value, _: Timestamp) -> Value {
+    object["metadata"]["name"].clone()
+}
+
+pub(super) fn age(object: &Value, now: Timestamp) -> Value {
+    json!(age::since(&object["metadata"]["creationTimestamp"], now))
+}
+
+pub(super) fn number(value: &Value) -> Value {
+    json!(value.as_i64().unwrap_or_default())
+}
+
+pub(super) fn count(value: &Value) -> Value {
+    let length = value.as_array().map(Vec::len).or_else(|| value.as_object().map(serde_json::Map::len));
+    json!(length.unwrap_or_default())
+}
+
+/// `name=value` pairs of a map, sorted, or `<none>`.
+pub(super) fn pairs(map: &Value) -> Value {
+    joined(map.as_object().into_iter().flatten().map(|(k, v)| format!("{k}={}", text(v))))
+}
+
+/// A label selector as people write it.
+pub(super) fn selector(selector: &Value) -> Value {
+    let labels = selector["matchLabels"].as_object().into_iter().flatten();
+    let mut parts: Vec<String> = labels.map(|(k, v)| format!("{k}={}", text(v))).collect();
+    for expression in list(&selector["matchExpressions"]) {
+        let (key, values) = (text(&expression["key"]), list(&expression["values"]));
+        let values = values.iter().map(text).collect::<Vec<_>>().join(",");
+        parts.push(match text(&expression["operator"]) {
+            "In" => format!("{key} in ({values})"),
+            "NotIn" => format!("{key} notin ({values})"),
+            "Exists" => key.to_owned(),
+            _ => format!("!{key}"),
+        });
+    }
+    joined(parts)
+}
+
+fn containers<'a>(object: &'a Value, field: &'a str) -> impl Iterator<Item = &'a str> {
+    list(&object["spec"]["template"]["spec"]["containers"]).iter().map(move |c| text(&c[field]))
+}
+
+pub(super) fn container_names(object: &Value, _: Timestamp) -> Value {
+    joined(containers(object, "name"))
+}
+
+pub(super) fn container_images(object: &Value, _: Timestamp) -> Value {
+    joined(containers(object, "image"))
+}
+
+pub(super) fn external_ip(service: &Value, _: Timestamp) -> Value {
+    let spec = &service["spec"];
+    let ingress = list(&service["status"]["loadBalancer"]["ingress"]);
+    let ingress =
+        ingress.iter().map(|i| if i["ip"].is_string() { text(&i["ip"]) } else { text(&i["hostname"]) });
+    let pinned = list(&spec["externalIPs"]).iter().map(text);
+    match text(&spec["type"]) {
+        "ExternalName" => or_none(&spec["externalName"]),
+        "LoadBalancer" => {
+            let shown = joined(ingress.chain(pinned));
+            if shown == NONE { json!("<pending>") } else { shown }
+        }
+        _ => joined(pinned),
+    }
+}
+
+pub(super) fn service_ports(service: &Value, _: Timestamp) -> Value {
+    joined(list(&service["spec"]["ports"]).iter().map(|port| {
+        let (number, protocol) = (number(&port["port"]), text(&port["protocol"]));
+        match port["nodePort"].as_i64() {
+            Some(node) if node > 0 => format!("{number}:{node}/{protocol}"),
+            _ => format!("{number}/{protocol}"),
+        }
+    }))
+}
+
+pub(super) fn slice_ports(slice: &Value, _: Timestamp) -> Value {
+    let shown = joined(list(&slice["ports"]).iter().map(|p| number(&p["port"]).to_string()));
+    if shown == NONE { json!("<unset>") } else { shown }
+}
+
+pub(super) fn slice_endpoints(slice: &Value, _: Timestamp) -> Value {
+    let all: Vec<&str> =
+        list(&slice["endpoints"]).iter().flat_map(|e| list(&e["addresses"])).map(text).collect();
+    let shown: Vec<&str> = all.iter().take(3).copied().collect();
+    if all.is_empty() {
+        return json!("<unset>");
+    }
+    let more = if all.len() > 3 { format!(" + {} more...", all.len() - 3) } else { String::new() };
+    json!(format!("{}{more}", shown.join(",")))
+}
+
+pub(super) fn endpoints(object: &Value, _: Timestamp) -> Value {
+    let mut all = Vec::new();
+    for subset in list(&object["subsets"]) {
+        for address in list(&subset["addresses"]) {
+            for port in list(&subset["ports"]) {
+                all.push(format!("{}:{}", text(&address["ip"]), number(&port["port"])));
+            }
+        }
+    }
+    let more = if all.len() > 3 { format!(" + {} more...", all.len() - 3) } else { String::new() };
+    if all.is_empty() { json!(NONE) } else { json!(format!("{}{more}", all[..all.len().min(3)].join(","))) }
+}
+
+pub(super) fn node_status(node: &Value, _: Timestamp) -> Value {
+    let ready = list(&node["status"]["conditions"]).iter().find(|c| c["type"] == "Ready");
+    let mut status = match ready.map(|c| text(&c["status"])) {
+        Some("True") => "Ready".to_owned(),
+        Some(_) => "NotReady".to_owned(),
+        None => "Unknown".to_owned(),
+    };
+    if node["spec"]["unschedulable"] == true {
+        status.push_str(",SchedulingDisabled");
+    }
+    json!(status)
+}
+
+pub(super) fn node_roles(node: &Value, _: Timestamp) -> Value {
+    let labels = node["metadata"]["labels"].as_object().into_iter().flatten();
+    joined(labels.filter_map(|(key, _)| key.strip_prefix("node-role.kubernetes.io/")))
+}
+
+pub(super) fn node_address(node: &Value, kind: &str) -> Value {
+    let address = list(&node["status"]["addresses"]).iter().find(|a| a["type"] == kind);
+    address.map_or(json!(NONE), |a| or_none(&a["address"]))
+}
+
+/// The time an event was last seen.
+pub(super) fn last_seen(event: &Value, now: Timestamp) -> Value {
+    let times = [
+        &event["series"]["lastObservedTime"],
+        &event["lastTimestamp"],
+        &event["deprecatedLastTimestamp"],
+        &event["eventTime"],
+        &event["firstTimestamp"],
+        &event["metadata"]["creationTimestamp"],
+    ];
+    let time = times.into_iter().find(|t| t.is_string()).unwrap_or(&Value::Null);
+    json!(age::since(time, now))
+}
+
+pub(super) fn event_object(event: &Value, _: Timestamp) -> Value {
+    let object =
+        if event["involvedObject"].is_object() { &event["involvedObject"] } else { &event["regarding"] };
+    json!(format!("{}/{}", text(&object["kind"]).to_lowercase(), text(&object["name"])))
+}
+
+pub(super) fn event_message(event: &Value, _: Timestamp) -> Value {
+    let message = if event["message"].is_string() { &event["message"] } else { &event["note"] };
+    json!(text(message).trim())
+}
+
+pub(super) fn job_status(job: &Value, _: Timestamp) -> Value {
+    let holds = |kind: &str| {
+        list(&job["status"]["conditions"]).iter().any(|c| c["type"] == kind && c["status"] == "True")
+    };
+    json!(if holds("Complete") {
+        "Complete"
+    } else if holds("Failed") {
+        "Failed"
+    } else if !job["metadata"]["deletionTimestamp"].is_null() {
+        "Terminating"
+    } else if holds("Suspended") {
+        "Suspended"
+    } else {
+        "Running"
+    })
+}
+
+pub(super) fn job_completions(job: &Value, _: Timestamp) -> Value {
+    let done = number(&job["status"]["succeeded"]);
+    json!(format!("{done}/{}", job["spec"]["completions"].as_i64().unwrap_or(1)))
+}
+
+pub(super) fn job_duration(job: &Value, now: Timestamp) -> Value {
+    let time = |value: &Value| value.as_str().and_then(|t| t.parse::<Timestamp>().ok());
+    let Some(start) = time(&job["status"]["startTime"]) else { return json!("") };
+    let end = time(&job["status"]["completionTime"]).unwrap_or(now);
+    json!(age::human(end.as_second() - start.as_second()))
+}
+
+pub(super) fn role_ref(binding: &Value, _: Timestamp) -> Value {
+    json!(format!("{}/{}", text(&binding["roleRef"]["kind"]), text(&binding["roleRef"]["name"])))
+}
+
+/// Subjects of one kind; service accounts with their namespace.
+pub(super) fn subjects(binding: &Value, kind: &str) -> Value {
+    let of_kind = list(&binding["subjects"]).iter().filter(|s| s["kind"] == kind);
+    let shown: Vec<String> = of_kind
+        .map(|s| match s["namespace"].as_str() {
+            Some(namespace) => format!("{namespace}/{}", text(&s["name"])),
+            None => text(&s["name"]).to_owned(),
+        })
+        .collect();
+    json!(shown.join(", "))
+}
+
+pub(super) fn ready_of_wanted(ready: &Value, wanted: &Value) -> Value {
+    json!(format!("{}/{}", number(ready), number(wanted)))
+}
