@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 /// Who makes a change, and when.
 #[derive(Debug, Clone, Copy)]
-pub struct Owner<'a> {
+pub(crate) struct Owner<'a> {
     /// Field manager, as `kubectl`.
     pub manager: &'a str,
     /// Subresource the change went through, or empty.
@@ -27,7 +27,7 @@ pub struct Owner<'a> {
 
 /// Applies a configuration to the live object (`None`: creates it) and returns the object to store, with its
 /// `managedFields`. Fails with 409 when fields that others own would change, unless `force`.
-pub fn apply(
+pub(crate) fn apply(
     def: &ResourceDef,
     version: &str,
     live: Option<&Value>,
@@ -116,7 +116,13 @@ fn conflicts(managers: &Managers, mine: impl Fn(&Entry) -> bool, changed: &Field
 
 /// Records in `new` who owns what after a create (`live` absent), update or patch: the fields it changes pass to the owner.
 /// The last step before the object is stored. `managedFields` sent empty are reset, as Kubernetes does.
-pub fn track(def: &ResourceDef, version: &str, live: Option<&Value>, new: &mut Value, owner: &Owner<'_>) {
+pub(crate) fn track(
+    def: &ResourceDef,
+    version: &str,
+    live: Option<&Value>,
+    new: &mut Value,
+    owner: &Owner<'_>,
+) {
     let typing = Typing::of(def, version);
     let empty = json!({});
     let base = live.unwrap_or(&empty);

@@ -4,7 +4,7 @@ mod define;
 #[cfg(test)]
 mod tests;
 
-pub use define::{check, default, with_status};
+pub(crate) use define::{check, default, with_status};
 
 use crate::error::{ApiError, FieldError};
 use crate::resource::{ResourceDef, STORED_VERBS, SubresourceDef};
@@ -18,7 +18,7 @@ const SUBRESOURCE_VERBS: &[&str] = &["get", "patch", "update"];
 
 /// A column of a version's table.
 #[derive(Debug, Clone)]
-pub struct PrinterColumn {
+pub(crate) struct PrinterColumn {
     /// Heading.
     pub name: String,
     /// `string`, `integer`, `number`, `boolean` or `date`.
@@ -35,7 +35,7 @@ pub struct PrinterColumn {
 
 /// Where a version keeps what `/scale` shows, as dotted paths.
 #[derive(Debug, Clone)]
-pub struct ScalePaths {
+pub(crate) struct ScalePaths {
     /// As `.spec.replicas`.
     pub spec_replicas: String,
     /// As `.status.replicas`.
@@ -46,7 +46,7 @@ pub struct ScalePaths {
 
 /// One version of a custom resource.
 #[derive(Debug)]
-pub struct CrdVersion {
+pub(crate) struct CrdVersion {
     /// As `v1alpha1`.
     pub name: String,
     /// Whether it is served.
@@ -63,7 +63,7 @@ pub struct CrdVersion {
 
 /// A compiled CustomResourceDefinition.
 #[derive(Debug)]
-pub struct Crd {
+pub(crate) struct Crd {
     group: String,
     kind: String,
     list_kind: String,
@@ -86,7 +86,7 @@ fn texts(value: &Value) -> Vec<String> {
 
 impl Crd {
     /// Compiles a (defaulted, valid) CustomResourceDefinition.
-    pub fn compile(crd: &Value) -> Result<Self, ApiError> {
+    pub(crate) fn compile(crd: &Value) -> Result<Self, ApiError> {
         let (spec, name) = (&crd["spec"], text(&crd["metadata"]["name"]));
         let versions = spec["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
         let storage = versions.iter().find(|v| v["storage"] == true).map(|v| text(&v["name"]));
@@ -117,7 +117,7 @@ impl Crd {
     }
 
     /// How the registry serves it.
-    pub fn definition(self: &Arc<Self>) -> ResourceDef {
+    pub(crate) fn definition(self: &Arc<Self>) -> ResourceDef {
         let subresource = |name: &str, kind: &str, group: &str, version: &str| SubresourceDef {
             name: name.into(),
             kind: kind.into(),
@@ -150,32 +150,32 @@ impl Crd {
     }
 
     /// One of its versions.
-    pub fn version(&self, name: &str) -> Option<&CrdVersion> {
+    pub(crate) fn version(&self, name: &str) -> Option<&CrdVersion> {
         self.versions.iter().find(|v| v.name == name)
     }
 
     /// A version's schema as written, if it has one.
-    pub fn schema(&self, version: &str) -> Option<&Value> {
+    pub(crate) fn schema(&self, version: &str) -> Option<&Value> {
         self.version(version)?.schema.as_ref().map(Schema::root)
     }
 
     /// Whether a version has `/status`, which then alone changes `status`.
-    pub fn has_status(&self, version: &str) -> bool {
+    pub(crate) fn has_status(&self, version: &str) -> bool {
         self.version(version).is_some_and(|v| v.status)
     }
 
     /// A version's `/scale`, if it has one.
-    pub fn scale(&self, version: &str) -> Option<&ScalePaths> {
+    pub(crate) fn scale(&self, version: &str) -> Option<&ScalePaths> {
         self.version(version)?.scale.as_ref()
     }
 
     /// Fields a version can be selected by, as `spec.color`.
-    pub fn selectable_fields(&self, version: &str) -> Vec<String> {
+    pub(crate) fn selectable_fields(&self, version: &str) -> Vec<String> {
         self.version(version).map(|v| v.selectable.clone()).unwrap_or_default()
     }
 
     /// Makes an object fit to be stored: prunes what the schema does not name, then defaults. Returns the paths pruned.
-    pub fn prepare(&self, version: &str, object: &mut Value) -> Vec<String> {
+    pub(crate) fn prepare(&self, version: &str, object: &mut Value) -> Vec<String> {
         let Some(schema) = self.version(version).and_then(|v| v.schema.as_ref()) else { return Vec::new() };
         let pruned = schema.prune(object);
         schema.default(object);
@@ -183,14 +183,9 @@ impl Crd {
     }
 
     /// Everything the schema finds wrong with an object; `old` is what an update replaces.
-    pub fn validate(&self, version: &str, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    pub(crate) fn validate(&self, version: &str, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let schema = self.version(version).and_then(|v| v.schema.as_ref());
         schema.map(|s| s.validate(object, old)).unwrap_or_default()
-    }
-
-    /// Converts between versions as `conversion.strategy: None` does: only `apiVersion` changes.
-    pub fn convert(&self, object: &mut Value, to_version: &str) {
-        object["apiVersion"] = Value::String(format!("{}/{to_version}", self.group));
     }
 }
 

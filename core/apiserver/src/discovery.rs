@@ -11,12 +11,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// `Content-Type` of an aggregated answer of this version (`v2` or `v2beta1`).
-pub fn aggregated_content_type(version: &str) -> String {
+pub(crate) fn aggregated_content_type(version: &str) -> String {
     format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList")
 }
 
 /// The version of aggregated discovery an `Accept` header asks for first, if it asks.
-pub fn wants_aggregated(accept: &str) -> Option<&'static str> {
+pub(crate) fn wants_aggregated(accept: &str) -> Option<&'static str> {
     accept.split(',').find_map(|part| {
         let parameters: Vec<&str> = part.split(';').map(str::trim).collect();
         let has = |p: &str| parameters.contains(&p);
@@ -28,7 +28,7 @@ pub fn wants_aggregated(accept: &str) -> Option<&'static str> {
 }
 
 /// `/api`. `server` is the address clients reach the server at, as `10.0.0.1:6443`.
-pub fn core_versions(server: &str) -> Value {
+pub(crate) fn core_versions(server: &str) -> Value {
     json!({
         "kind": "APIVersions", "versions": ["v1"],
         "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": server}],
@@ -71,14 +71,14 @@ fn group_value(name: &str, versions: &[&str]) -> Value {
 }
 
 /// `/apis`.
-pub fn groups(resources: &[Arc<ResourceDef>]) -> Value {
+pub(crate) fn groups(resources: &[Arc<ResourceDef>]) -> Value {
     let groups = ordered(resources).into_iter().filter(|(name, _)| !name.is_empty());
     let groups: Vec<Value> = groups.map(|(name, versions)| group_value(name, &versions)).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
 /// `/apis/<group>`; `None` when there is no such group.
-pub fn group(resources: &[Arc<ResourceDef>], name: &str) -> Option<Value> {
+pub(crate) fn group(resources: &[Arc<ResourceDef>], name: &str) -> Option<Value> {
     let versions = versions_by_group(resources).remove(name)?;
     let mut group = group_value(name, &versions);
     group["kind"] = json!("APIGroup");
@@ -103,7 +103,7 @@ fn subresources<'a>(def: &'a ResourceDef, version: &'a str) -> impl Iterator<Ite
 }
 
 /// `/api/v1` and `/apis/<group>/<version>`; `None` when nothing is served there.
-pub fn resources(resources: &[Arc<ResourceDef>], group: &str, version: &str) -> Option<Value> {
+pub(crate) fn resources(resources: &[Arc<ResourceDef>], group: &str, version: &str) -> Option<Value> {
     let mut list = Vec::new();
     for def in served(resources, group, version) {
         let mut entry = json!({
@@ -135,7 +135,7 @@ pub fn resources(resources: &[Arc<ResourceDef>], group: &str, version: &str) -> 
 }
 
 /// Everything in one answer: the core group for `/api`, the others for `/apis`. `version` is that of the answer's format.
-pub fn aggregated(resources: &[Arc<ResourceDef>], core: bool, version: &str) -> Value {
+pub(crate) fn aggregated(resources: &[Arc<ResourceDef>], core: bool, version: &str) -> Value {
     let groups = ordered(resources).into_iter().filter(|(name, _)| name.is_empty() == core);
     let items: Vec<Value> = groups
         .map(|(name, versions)| {

@@ -18,7 +18,7 @@ enum Dialect {
 }
 
 /// `/openapi/v3`: where each group's document is. The hash in an address changes when the document does.
-pub fn index(resources: &[Arc<ResourceDef>]) -> Value {
+pub(crate) fn index(resources: &[Arc<ResourceDef>]) -> Value {
     let mut paths = Map::new();
     for def in resources {
         for version in &def.versions {
@@ -59,7 +59,7 @@ fn fingerprint(resources: &[Arc<ResourceDef>], path: &str) -> u64 {
 }
 
 /// The document at `/openapi/v3/<path>`, with `path` as `api/v1` or `apis/apps/v1`; `None` when nothing is served there.
-pub fn document(resources: &[Arc<ResourceDef>], path: &str) -> Option<Value> {
+pub(crate) fn document(resources: &[Arc<ResourceDef>], path: &str) -> Option<Value> {
     let served: Vec<_> = served(resources, path).collect();
     if served.is_empty() {
         return None;
@@ -71,7 +71,7 @@ pub fn document(resources: &[Arc<ResourceDef>], path: &str) -> Option<Value> {
 }
 
 /// `/openapi/v2`: everything in one document.
-pub fn v2(resources: &[Arc<ResourceDef>]) -> Value {
+pub(crate) fn v2(resources: &[Arc<ResourceDef>]) -> Value {
     let served: Vec<_> =
         resources.iter().flat_map(|def| def.versions.iter().map(|v| (def.as_ref(), v.as_str()))).collect();
     let (paths, schemas) = describe(&served, Dialect::V2);

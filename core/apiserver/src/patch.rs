@@ -4,7 +4,7 @@ mod strategic;
 #[cfg(test)]
 mod tests;
 
-pub use strategic::strategic_merge;
+pub(crate) use strategic::strategic_merge;
 
 use crate::error::ApiError;
 use serde_json::Value;
@@ -13,7 +13,7 @@ use serde_json::Value;
 const MAX_OPERATIONS: usize = 10_000;
 
 /// Applies a JSON patch. A malformed patch is a 400, one that does not fit the object (a failed `test` too) a 422.
-pub fn json_patch(target: &Value, patch: &Value) -> Result<Value, ApiError> {
+pub(crate) fn json_patch(target: &Value, patch: &Value) -> Result<Value, ApiError> {
     if patch.as_array().is_some_and(|operations| operations.len() > MAX_OPERATIONS) {
         return Err(ApiError::Status {
             code: 413,
@@ -33,7 +33,7 @@ pub fn json_patch(target: &Value, patch: &Value) -> Result<Value, ApiError> {
 }
 
 /// Applies a JSON merge patch: objects merge, null removes, everything else replaces.
-pub fn merge_patch(target: &Value, patch: &Value) -> Value {
+pub(crate) fn merge_patch(target: &Value, patch: &Value) -> Value {
     let mut merged = target.clone();
     json_patch::merge(&mut merged, patch);
     merged

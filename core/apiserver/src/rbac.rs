@@ -4,7 +4,7 @@ mod bootstrap;
 #[cfg(test)]
 mod tests;
 
-pub use bootstrap::bootstrap;
+pub(crate) use bootstrap::bootstrap;
 
 use crate::selector::LabelSelector;
 use crate::user::{Access, UserInfo};
@@ -18,7 +18,7 @@ const MAX_AGGREGATION: usize = 8;
 
 /// An answer, with the reason Kubernetes gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision {
+pub(crate) struct Decision {
     /// Whether it is allowed.
     pub allowed: bool,
     /// Which binding allows it, or what was missing.
@@ -52,7 +52,7 @@ struct Subject {
 
 /// An index of every role and binding. Rebuilt when one of them changes.
 #[derive(Debug, Default)]
-pub struct Rbac {
+pub(crate) struct Rbac {
     cluster_roles: HashMap<String, Vec<Rule>>,
     roles: HashMap<(String, String), Vec<Rule>>,
     cluster_bindings: Vec<Binding>,
@@ -155,7 +155,7 @@ impl Subject {
 
 impl Rbac {
     /// An index of all Roles, ClusterRoles, RoleBindings and ClusterRoleBindings; other kinds are ignored.
-    pub fn new<'a>(objects: impl Iterator<Item = &'a Value>) -> Self {
+    pub(crate) fn new<'a>(objects: impl Iterator<Item = &'a Value>) -> Self {
         let mut index = Self::default();
         let mut cluster_roles = Vec::new();
         for object in objects {
@@ -182,7 +182,7 @@ impl Rbac {
     }
 
     /// Whether a user may do something.
-    pub fn authorize(&self, user: &UserInfo, access: &Access) -> Decision {
+    pub(crate) fn authorize(&self, user: &UserInfo, access: &Access) -> Decision {
         if user.groups.iter().any(|g| g == MASTERS) {
             return Decision { allowed: true, reason: String::new() };
         }
@@ -240,7 +240,7 @@ impl Rbac {
     }
 
     /// Every rule a user holds in a namespace (empty: at cluster scope), as `PolicyRule` objects.
-    pub fn rules_for(&self, user: &UserInfo, namespace: &str) -> Vec<Value> {
+    pub(crate) fn rules_for(&self, user: &UserInfo, namespace: &str) -> Vec<Value> {
         let shown = |rule: Rule| {
             let mut shown = json!({"verbs": rule.verbs});
             let lists = [
@@ -260,7 +260,7 @@ impl Rbac {
     }
 
     /// The rules a ClusterRole or Role named by a `roleRef` grants; `None` when there is no such role.
-    pub fn granted(&self, role_ref: &Value, namespace: &str) -> Option<Vec<Value>> {
+    pub(crate) fn granted(&self, role_ref: &Value, namespace: &str) -> Option<Vec<Value>> {
         let rules = match role_ref["kind"].as_str()? {
             "ClusterRole" => self.cluster_roles.get(role_ref["name"].as_str()?)?,
             _ => self.roles.get(&(namespace.to_owned(), text(&role_ref["name"])))?,
@@ -274,7 +274,7 @@ impl Rbac {
 
     /// Whether granting these rules would give away more than the user holds: the message of the refusal, or `None`.
     /// The caller has already found that the user lacks the `escalate` or `bind` verb.
-    pub fn escalation(&self, user: &UserInfo, namespace: &str, rules: &[Value]) -> Option<String> {
+    pub(crate) fn escalation(&self, user: &UserInfo, namespace: &str, rules: &[Value]) -> Option<String> {
         let held = self.held(user, namespace);
         let mut lacking = Vec::new();
         for rule in rules.iter().map(Rule::from_value) {
@@ -379,12 +379,12 @@ fn effective_rules(role: &Value, all: &[&Value], depth: usize) -> Vec<Value> {
 }
 
 /// The rules an aggregated ClusterRole should show, from all ClusterRoles; `None` when it does not aggregate.
-pub fn aggregated<'a>(role: &Value, all: impl Iterator<Item = &'a Value>) -> Option<Vec<Value>> {
+pub(crate) fn aggregated<'a>(role: &Value, all: impl Iterator<Item = &'a Value>) -> Option<Vec<Value>> {
     role["aggregationRule"].is_object().then(|| effective_rules(role, &all.collect::<Vec<_>>(), 0))
 }
 
 /// The message of a 403.
-pub fn forbidden(user: &UserInfo, access: &Access, reason: &str) -> String {
+pub(crate) fn forbidden(user: &UserInfo, access: &Access, reason: &str) -> String {
     let mut message = if access.resource.is_empty() {
         format!("forbidden: User \"{}\" cannot {} path \"{}\"", user.name, access.verb, access.path)
     } else {

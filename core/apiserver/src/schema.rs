@@ -12,7 +12,7 @@ use std::collections::HashMap;
 
 /// A version's schema, with its patterns and CEL rules compiled once.
 #[derive(Debug)]
-pub struct Schema {
+pub(crate) struct Schema {
     root: Value,
     patterns: HashMap<String, Regex>,
     rules: Option<kube_cel::CompiledSchema>,
@@ -21,7 +21,7 @@ pub struct Schema {
 impl Schema {
     /// Compiles an `openAPIV3Schema`. A pattern that does not compile is reported when the CRD is validated and matches
     /// everything here.
-    pub fn compile(root: &Value) -> Self {
+    pub(crate) fn compile(root: &Value) -> Self {
         let mut patterns = HashMap::new();
         let mut has_rules = false;
         visit(root, "", &mut |schema, _| {
@@ -37,12 +37,12 @@ impl Schema {
     }
 
     /// The schema as written.
-    pub fn root(&self) -> &Value {
+    pub(crate) fn root(&self) -> &Value {
         &self.root
     }
 
     /// Everything wrong with an object. CEL rules run only when its structure is right.
-    pub fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    pub(crate) fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut check = rules::Check::new(&self.patterns);
         check.object(&self.root, object, "", true);
         let errors = check.into_errors();
@@ -53,14 +53,14 @@ impl Schema {
     }
 
     /// Removes what the schema does not name. Returns the paths removed.
-    pub fn prune(&self, object: &mut Value) -> Vec<String> {
+    pub(crate) fn prune(&self, object: &mut Value) -> Vec<String> {
         let mut pruned = Vec::new();
         prune(&self.root, object, "", true, &mut pruned);
         pruned
     }
 
     /// Fills in defaults.
-    pub fn default(&self, object: &mut Value) {
+    pub(crate) fn default(&self, object: &mut Value) {
         default(&self.root, object);
     }
 }

@@ -281,7 +281,7 @@ impl FieldSelector {
     }
 
     /// Refuses paths that this resource cannot be selected by.
-    pub fn check(&self, def: &ResourceDef, version: &str) -> Result<(), ApiError> {
+    pub(crate) fn check(&self, def: &ResourceDef, version: &str) -> Result<(), ApiError> {
         let custom = def.custom.as_ref().map(|crd| crd.selectable_fields(version)).unwrap_or_default();
         let known = |path: &str| {
             matches!(path, "metadata.name")

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// What each row carries of its object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Include {
+pub(crate) enum Include {
     /// Nothing.
     None,
     /// Its metadata.
@@ -28,7 +28,7 @@ pub enum Include {
 
 /// A table of objects of one resource. `list_meta` is the list's metadata. `headings` is false for every event of a watch
 /// but the first.
-pub fn table(
+pub(crate) fn table(
     def: &ResourceDef,
     version: &str,
     items: &[Arc<Value>],
@@ -55,7 +55,7 @@ pub fn table(
 }
 
 /// An object's metadata alone.
-pub fn partial_metadata(object: &Value) -> Value {
+pub(crate) fn partial_metadata(object: &Value) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
 }
 

@@ -15,18 +15,16 @@ mod volumes;
 mod webhooks;
 mod workloads;
 
-pub use decode::{decode, prune_unknown, unknown_fields};
-pub use defaults::default;
+pub(crate) use decode::{decode, prune_unknown};
+pub(crate) use defaults::default;
 pub(crate) use meta::labels_and_annotations;
-pub use meta::metadata;
-pub use quantity::parse as parse_quantity;
 
 use crate::crd;
 use crate::error::FieldError;
 use serde_json::Value;
 
 /// Everything wrong with a new, defaulted object of a built-in kind; of other kinds, with its metadata.
-pub fn create(api_version: &str, kind: &str, namespaced: bool, object: &Value) -> Vec<FieldError> {
+pub(crate) fn create(api_version: &str, kind: &str, namespaced: bool, object: &Value) -> Vec<FieldError> {
     let mut errors = meta::metadata(object, namespaced);
     errors.extend(meta::name_of_kind(group(api_version), kind, object));
     errors.extend(object_errors(api_version, kind, object, None));
@@ -34,7 +32,7 @@ pub fn create(api_version: &str, kind: &str, namespaced: bool, object: &Value) -
 }
 
 /// Everything wrong with an update, both states defaulted.
-pub fn update(api_version: &str, kind: &str, old: &Value, new: &Value) -> Vec<FieldError> {
+pub(crate) fn update(api_version: &str, kind: &str, old: &Value, new: &Value) -> Vec<FieldError> {
     let mut errors = meta::metadata_update(old, new);
     errors.extend(object_errors(api_version, kind, new, Some(old)));
     errors

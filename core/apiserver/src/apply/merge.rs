@@ -77,7 +77,10 @@ fn remove_path(typing: Typing<'_>, value: &mut Value, path: &[String]) {
                 remove_path(typing.item(), item, rest);
             }
         }
-        (Some(("v", text)), Value::Array(items)) => items.retain(|item| item.to_string() != text),
+        (Some(("v", text)), Value::Array(items)) => {
+            let doomed: Option<Value> = serde_json::from_str(text).ok();
+            items.retain(|item| Some(item) != doomed.as_ref());
+        }
         _ => {}
     }
 }

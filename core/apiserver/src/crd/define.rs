@@ -7,7 +7,7 @@ use crate::selector::{is_dns_label, is_dns_subdomain};
 use serde_json::{Value, json};
 
 /// Fills in what the API server fills in.
-pub fn default(crd: &mut Value) {
+pub(crate) fn default(crd: &mut Value) {
     let Some(spec) = crd.get_mut("spec").filter(|s| s.is_object()) else { return };
     let kind = text(&spec["names"]["kind"]);
     if spec["names"].is_object() {
@@ -24,7 +24,7 @@ pub fn default(crd: &mut Value) {
 }
 
 /// Everything wrong with a CustomResourceDefinition; `old` is what an update replaces.
-pub fn check(crd: &Value, old: Option<&Value>) -> Vec<FieldError> {
+pub(crate) fn check(crd: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let spec = &crd["spec"];
     check_names(crd, &mut errors);
@@ -196,7 +196,7 @@ fn check_types(node: &Value, path: &str, errors: &mut Vec<FieldError>) {
 
 /// A CustomResourceDefinition with the status the API server gives it: names accepted unless `taken`, which is told a
 /// group, a kind and a plural name; established at once. `now` is an RFC 3339 time.
-pub fn with_status(crd: &Value, taken: &dyn Fn(&str, &str, &str) -> bool, now: &str) -> Value {
+pub(crate) fn with_status(crd: &Value, taken: &dyn Fn(&str, &str, &str) -> bool, now: &str) -> Value {
     let mut crd = crd.clone();
     let spec = crd["spec"].clone();
     let names = &spec["names"];

@@ -45,7 +45,7 @@ fn versions_are_served_most_stable_first() {
 }
 
 #[test]
-fn objects_are_pruned_defaulted_validated_and_converted() {
+fn objects_are_pruned_defaulted_and_validated() {
     let crd = Crd::compile(&defaulted()).unwrap();
     let mut link = json!({"apiVersion": "example.com/v1alpha3", "kind": "Link", "metadata": {"name": "a"},
         "spec": {"n": 1, "typo": true}});
@@ -54,8 +54,6 @@ fn objects_are_pruned_defaulted_validated_and_converted() {
     assert!(crd.validate("v1alpha3", &link, None).is_empty());
     link["spec"]["n"] = json!("many");
     assert_eq!(crd.validate("v1alpha3", &link, None)[0].field, "spec.n");
-    crd.convert(&mut link, "v1beta1");
-    assert_eq!(link["apiVersion"], "example.com/v1beta1");
 }
 
 #[test]

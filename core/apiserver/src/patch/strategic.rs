@@ -13,7 +13,7 @@ const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
 type Object = Map<String, Value>;
 
 /// Applies a strategic merge patch to an object of a built-in kind. Custom kinds refuse it (415), as in Kubernetes.
-pub fn strategic_merge(
+pub(crate) fn strategic_merge(
     api_version: &str,
     kind: &str,
     target: &Value,

@@ -160,7 +160,7 @@ fn administrable() -> Vec<Value> {
 }
 
 /// The default ClusterRoles, Roles and their bindings, ready to be stored.
-pub fn bootstrap() -> Vec<Value> {
+pub(crate) fn bootstrap() -> Vec<Value> {
     let public = ["/healthz", "/livez", "/readyz", "/version", "/version/"];
     let discovery = [
         "/api",

@@ -12,7 +12,7 @@ fn now() -> Timestamp {
 
 fn rows(group: &str, plural: &str, object: Value) -> Vec<(String, Value)> {
     let def = Registry::new().by_plural(group, plural).unwrap();
-    let version = def.preferred().to_owned();
+    let version = def.versions[0].clone();
     let table = table(&def, &version, &[Arc::new(object)], json!({}), Include::Metadata, true, now());
     let names =
         table["columnDefinitions"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap().to_owned());
@@ -122,7 +122,9 @@ fn custom_columns_follow_their_paths() {
 fn rows_carry_what_was_asked_for() {
     let def = Registry::new().by_plural("", "configmaps").unwrap();
     let object = Arc::new(json!({"metadata": {"name": "a"}, "data": {"k": "v"}}));
-    let with = |include, headings| table(&def, "v1", &[object.clone()], json!({}), include, headings, now());
+    let with = |include, headings| {
+        table(&def, "v1", std::slice::from_ref(&object), json!({}), include, headings, now())
+    };
     assert_eq!(with(Include::Object, true)["rows"][0]["object"]["data"]["k"], "v");
     assert_eq!(with(Include::Metadata, true)["rows"][0]["object"], partial_metadata(&object));
     assert!(with(Include::None, false)["columnDefinitions"].is_null());

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
 /// Checks that every known field of a built-in kind has its type: 400 otherwise. Unknown fields are no error here.
-pub fn decode(api_version: &str, kind: &str, object: &Value) -> Result<(), ApiError> {
+pub(crate) fn decode(api_version: &str, kind: &str, object: &Value) -> Result<(), ApiError> {
     let metadata = || check_shape(&Shape::Ref("meta.v1.ObjectMeta"), &object["metadata"], "metadata");
     let checked = match kinds::type_of(api_version, kind) {
         Some(ty) => check_type(ty, object, ""),
@@ -19,14 +19,9 @@ pub fn decode(api_version: &str, kind: &str, object: &Value) -> Result<(), ApiEr
     })
 }
 
-/// Paths of the fields a built-in kind does not have, as `spec.containers[0].imagePul`. Of other kinds, those of metadata.
-pub fn unknown_fields(api_version: &str, kind: &str, object: &Value) -> Vec<String> {
-    prune_unknown(api_version, kind, &mut object.clone())
-}
-
 /// Removes the fields a built-in kind does not have, and nulls, as decoding into its type would. Returns the paths of the
-/// unknown ones.
-pub fn prune_unknown(api_version: &str, kind: &str, object: &mut Value) -> Vec<String> {
+/// unknown ones, as `spec.containers[0].imagePul`. Of other kinds, only metadata is looked at.
+pub(crate) fn prune_unknown(api_version: &str, kind: &str, object: &mut Value) -> Vec<String> {
     let mut unknown = Vec::new();
     match kinds::type_of(api_version, kind) {
         Some(ty) => prune_type(ty, object, "", &mut unknown),

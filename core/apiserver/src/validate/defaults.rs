@@ -7,7 +7,7 @@ use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
 /// Fills in what the API server fills in for a kind. Kinds without defaults are left alone.
-pub fn default(api_version: &str, kind: &str, object: &mut Value) {
+pub(crate) fn default(api_version: &str, kind: &str, object: &mut Value) {
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
     let Some(map) = object.as_object_mut() else { return };
     match (group, kind) {

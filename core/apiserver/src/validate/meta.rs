@@ -26,7 +26,7 @@ const QUALIFIED_NAME: &str = "name part must consist of alphanumeric characters,
 
 /// Everything wrong with a new object's metadata, whatever its kind. The name itself must be present and bounded; what it
 /// may consist of depends on the kind.
-pub fn metadata(object: &Value, namespaced: bool) -> Vec<FieldError> {
+pub(crate) fn metadata(object: &Value, namespaced: bool) -> Vec<FieldError> {
     let mut out = Vec::new();
     let metadata = &object["metadata"];
     let name = text(&metadata["name"]);
