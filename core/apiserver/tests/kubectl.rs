@@ -42,3 +42,172 @@ async fn namespaces_are_listed() {
         assert!(table.contains(name), "{table}");
     }
 }
+
+const SHOP: &str = r#"
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings, namespace: shop}
+data: {colour: green}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec:
+  selector: {app: web}
+  ports: [{name: http, port: 80, targetPort: 8080}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers: [{name: web, image: "isthmus/demo:0.1.0", ports: [{containerPort: 8080}]}]
+"#;
+
+async fn start() -> Cluster {
+    Cluster::start().await.expect("a cluster")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn manifests_are_applied_changed_and_applied_again() {
+    let cluster = start().await;
+    let apply = |text: String| {
+        let cluster = &cluster;
+        async move { kubectl_with(cluster, &["apply", "-f", "-"], &text).await.expect("applied") }
+    };
+    let first = apply(SHOP.to_owned()).await;
+    assert!(first.contains("deployment.apps/web created"), "{first}");
+    let second = apply(SHOP.to_owned()).await;
+    assert_eq!(second.matches("unchanged").count(), 4, "{second}");
+    let third = apply(SHOP.replace("colour: green", "colour: red")).await;
+    assert!(third.contains("configmap/settings configured"), "{third}");
+    let colour =
+        kubectl(&cluster, &["get", "cm", "settings", "-n", "shop", "-o", "jsonpath={.data.colour}"]).await;
+    assert_eq!(colour, "red");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn manifests_are_applied_on_the_server_side_and_conflicts_are_told() {
+    let cluster = start().await;
+    let args = ["apply", "--server-side", "-f", "-"];
+    kubectl_with(&cluster, &args, SHOP).await.expect("applied");
+    let other = ["apply", "--server-side", "--field-manager=other", "-f", "-"];
+    let changed = SHOP.replace("replicas: 2", "replicas: 3");
+    let refused = kubectl_with(&cluster, &other, &changed).await.expect_err("a conflict");
+    assert!(refused.contains(".spec.replicas"), "{refused}");
+    let forced = ["apply", "--server-side", "--field-manager=other", "--force-conflicts", "-f", "-"];
+    kubectl_with(&cluster, &forced, &changed).await.expect("applied");
+    let replicas =
+        kubectl(&cluster, &["get", "deploy", "web", "-n", "shop", "-o", "jsonpath={.spec.replicas}"]).await;
+    assert_eq!(replicas, "3");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mistyped_field_is_refused_before_anything_is_stored() {
+    let cluster = start().await;
+    let wrong = SHOP.replace("replicas: 2", "replicaz: 2");
+    let refused = kubectl_with(&cluster, &["apply", "-f", "-"], &wrong).await.expect_err("refused");
+    assert!(refused.contains("unknown field \"spec.replicaz\""), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn objects_are_got_described_edited_and_deleted() {
+    let cluster = start().await;
+    kubectl_with(&cluster, &["apply", "-f", "-"], SHOP).await.expect("applied");
+    let all = kubectl(&cluster, &["get", "all", "-n", "shop"]).await;
+    assert!(all.contains("service/web") && all.contains("deployment.apps/web"), "{all}");
+    let wide = kubectl(&cluster, &["get", "svc", "-A", "-o", "wide"]).await;
+    assert!(wide.contains("CLUSTER-IP") && wide.contains("app=web"), "{wide}");
+    let described = kubectl(&cluster, &["describe", "deploy/web", "svc/web", "-n", "shop"]).await;
+    assert!(described.contains("Replicas:") && described.contains("TargetPort:"), "{described}");
+    kubectl(&cluster, &["label", "cm/settings", "-n", "shop", "tier=front"]).await;
+    kubectl(&cluster, &["annotate", "deploy/web", "-n", "shop", "note=x"]).await;
+    kubectl(&cluster, &["scale", "deploy/web", "-n", "shop", "--replicas=5"]).await;
+    kubectl(&cluster, &["set", "image", "deploy/web", "-n", "shop", "web=isthmus/demo:0.2.0"]).await;
+    let patch =
+        ["patch", "deploy/web", "-n", "shop", "--type=strategic", "-p", r#"{"spec":{"paused":true}}"#];
+    kubectl(&cluster, &patch).await;
+    let path = "jsonpath={.spec.replicas} {.spec.paused} {.spec.template.spec.containers[0].image}";
+    let state = kubectl(&cluster, &["get", "deploy", "web", "-n", "shop", "-o", path]).await;
+    assert_eq!(state, "5 true isthmus/demo:0.2.0");
+    let selected = kubectl(&cluster, &["get", "cm", "-n", "shop", "-l", "tier=front", "-o", "name"]).await;
+    assert_eq!(selected.trim(), "configmap/settings");
+    kubectl(&cluster, &["delete", "cm/settings", "svc/web", "-n", "shop"]).await;
+    kubectl(&cluster, &["delete", "ns", "shop", "--timeout=20s"]).await;
+    let gone = kubectl_with(&cluster, &["get", "ns", "shop"], "").await.expect_err("gone");
+    assert!(gone.contains("NotFound"), "{gone}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn custom_kinds_have_columns_explanations_and_waits() {
+    let cluster = start().await;
+    let definition = r#"
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: widgets.example.com}
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {plural: widgets, singular: widget, kind: Widget, shortNames: [wd]}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec:
+            type: object
+            description: What the widget should be.
+            properties: {size: {type: integer, description: How big it is.}}
+    additionalPrinterColumns: [{name: Size, type: integer, jsonPath: .spec.size}]
+"#;
+    kubectl_with(&cluster, &["apply", "-f", "-"], definition).await.expect("applied");
+    kubectl(&cluster, &["wait", "--for=condition=Established", "crd/widgets.example.com", "--timeout=10s"])
+        .await;
+    let widget = "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\nspec: {size: 7}\n";
+    kubectl_with(&cluster, &["apply", "-f", "-"], widget).await.expect("applied");
+    let table = kubectl(&cluster, &["get", "wd"]).await;
+    assert!(table.contains("SIZE") && table.contains('7'), "{table}");
+    let explained = kubectl(&cluster, &["explain", "widget.spec.size"]).await;
+    assert!(explained.contains("How big it is."), "{explained}");
+    let explained = kubectl(&cluster, &["explain", "deployment.spec.replicas"]).await;
+    assert!(explained.contains("<integer>"), "{explained}");
+    let resources = kubectl(&cluster, &["api-resources"]).await;
+    assert!(resources.contains("widgets") && resources.contains("deployments"), "{resources}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn accounts_tokens_and_permissions_are_managed() {
+    let cluster = start().await;
+    kubectl(&cluster, &["create", "ns", "shop"]).await;
+    kubectl(&cluster, &["create", "sa", "web", "-n", "shop"]).await;
+    let token =
+        kubectl(&cluster, &["create", "token", "web", "-n", "shop", "--audience=identity.l5d.io"]).await;
+    assert_eq!(token.matches('.').count(), 2, "{token}");
+    let account = "--as=system:serviceaccount:shop:web";
+    let no = kubectl_with(&cluster, &["auth", "can-i", "get", "pods", "-n", "shop", account], "").await;
+    assert!(no.is_err(), "{no:?}");
+    kubectl(&cluster, &["create", "role", "reader", "-n", "shop", "--verb=get", "--resource=pods"]).await;
+    let binding =
+        ["create", "rolebinding", "reader", "-n", "shop", "--role=reader", "--serviceaccount=shop:web"];
+    kubectl(&cluster, &binding).await;
+    let yes = kubectl(&cluster, &["auth", "can-i", "get", "pods", "-n", "shop", account]).await;
+    assert_eq!(yes.trim(), "yes");
+    let me = kubectl(&cluster, &["auth", "whoami"]).await;
+    assert!(me.contains("kubernetes-admin"), "{me}");
+    kubectl(&cluster, &["create", "secret", "generic", "s", "-n", "shop", "--from-literal=a=b"]).await;
+    let secret = kubectl(&cluster, &["get", "secret", "s", "-n", "shop", "-o", "jsonpath={.data.a}"]).await;
+    assert_eq!(secret, "Yg==");
+    let version = kubectl(&cluster, &["version"]).await;
+    assert!(version.contains("Server Version: v1.34"), "{version}");
+}
