@@ -8,6 +8,7 @@
 pub mod annotations;
 mod decide;
 mod env;
+mod error;
 mod init_containers;
 mod inject;
 mod overlay;
@@ -15,8 +16,10 @@ mod pod;
 mod service;
 mod sidecar;
 mod values;
+pub mod webhook;
 
 pub use decide::{SkipReason, decide};
+pub use error::Error;
 pub use inject::{Injection, Owner, Workload, inject, patch};
 pub use overlay::{Annotations, Warning, overlay};
 pub use pod::annotations_of;
