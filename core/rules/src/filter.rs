@@ -1,117 +1,177 @@
-//! What filters do to a request.
+//! What a route's filters do to requests and responses.
 
-use crate::RuleError;
-use crate::route::{HttpMatch, PathMatch, RequestView};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use crate::Error;
+use crate::matches::{PathMatch, RequestMatch};
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 
-/// Adds, sets and removes headers, in the order set, add, remove.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HeaderEdit {
-    /// Appended to what is there.
+/// A filter of a route or of one of its backends.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Filter {
+    /// Answers with a failure in place of the destination.
+    Fail {
+        /// The HTTP status, or 200 where `grpc` is set.
+        status: StatusCode,
+        /// The gRPC status, for gRPC routes.
+        grpc: Option<u8>,
+        /// The reason.
+        message: String,
+        /// The share of requests, from 0 to 1.
+        ratio: f64,
+    },
+    /// Changes request headers.
+    RequestHeaders(HeaderModifier),
+    /// Changes response headers.
+    ResponseHeaders(HeaderModifier),
+    /// Answers with a redirect.
+    Redirect(Redirect),
+}
+
+/// Changes headers: additions first, then sets, then removals.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HeaderModifier {
+    /// Fields to add beside existing ones.
     pub add: Vec<(HeaderName, HeaderValue)>,
-    /// In place of what is there.
+    /// Fields to put in place of existing ones.
     pub set: Vec<(HeaderName, HeaderValue)>,
-    /// Taken away.
+    /// Fields to remove.
     pub remove: Vec<HeaderName>,
 }
 
-/// Answers with another place.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Where a redirect leads; what is not given stays as requested.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Redirect {
-    /// The scheme; else the request's.
-    pub scheme: Option<String>,
-    /// The host; else the request's.
+    /// The scheme.
+    pub scheme: Option<Scheme>,
+    /// The host.
     pub host: Option<String>,
-    /// The port; else the scheme's where one is set, else the request's.
+    /// The port.
     pub port: Option<u16>,
-    /// What becomes of the path.
-    pub path: Option<PathEdit>,
-    /// The status; 302 where none is set.
+    /// The path.
+    pub path: Option<PathRewrite>,
+    /// The status; 301 where nothing is given.
     pub status: Option<StatusCode>,
 }
 
-/// What becomes of a path.
+/// A new path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PathEdit {
-    /// All of it is replaced.
+pub enum PathRewrite {
+    /// In place of the whole path.
     Full(String),
-    /// The matched prefix is replaced.
+    /// In place of the prefix that the route matched.
     Prefix(String),
 }
 
-/// Answers some requests with a failure.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FailureInjector {
-    /// HTTP status, or gRPC code for gRPC routes.
-    pub status: u32,
-    /// The reason stated.
-    pub message: String,
-    /// How many of how many requests fail; none means all.
-    pub ratio: Option<(u32, u32)>,
+/// A filter answers in place of the destination.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ShortCircuit {
+    /// A failure.
+    Fail {
+        /// The HTTP status.
+        status: StatusCode,
+        /// The gRPC status, for gRPC routes.
+        grpc: Option<u8>,
+        /// The reason.
+        message: String,
+    },
+    /// A redirect.
+    Redirect {
+        /// The status.
+        status: StatusCode,
+        /// The `location` field.
+        location: String,
+    },
 }
 
-impl HeaderEdit {
-    /// Edits `headers`.
+impl HeaderModifier {
+    /// Applies the changes.
     pub fn apply(&self, headers: &mut HeaderMap) {
-        for (name, value) in &self.set {
-            headers.insert(name, value.clone());
-        }
         for (name, value) in &self.add {
             headers.append(name, value.clone());
+        }
+        for (name, value) in &self.set {
+            headers.insert(name, value.clone());
         }
         for name in &self.remove {
             headers.remove(name);
         }
     }
+
+    /// Parses a field.
+    ///
+    /// # Errors
+    /// [`Error::Header`] naming it.
+    pub fn field(name: &str, value: &[u8]) -> Result<(HeaderName, HeaderValue), Error> {
+        let error = || Error::Header(name.to_owned());
+        Ok((name.parse().map_err(|_| error())?, HeaderValue::from_bytes(value).map_err(|_| error())?))
+    }
 }
 
-/// A header of an edit.
+/// Applies request filters in order; `random` in `[0, 1)` decides about partial failures, `by` is the match that led here.
 ///
 /// # Errors
-/// [`RuleError::HeaderName`] or [`RuleError::HeaderValue`].
-pub fn header(name: &str, value: &[u8]) -> Result<(HeaderName, HeaderValue), RuleError> {
-    let parsed = name.parse().map_err(|_| RuleError::HeaderName(name.to_owned()))?;
-    let value = HeaderValue::from_bytes(value).map_err(|_| RuleError::HeaderValue(name.to_owned()))?;
-    Ok((parsed, value))
+/// The answer to give in place of the destination's.
+pub fn apply_request<B>(
+    filters: &[Filter],
+    request: &mut Request<B>,
+    by: Option<&RequestMatch>,
+    random: f64,
+) -> Result<(), ShortCircuit> {
+    for filter in filters {
+        match filter {
+            Filter::Fail { status, grpc, message, ratio } if random < *ratio => {
+                return Err(ShortCircuit::Fail { status: *status, grpc: *grpc, message: message.clone() });
+            }
+            Filter::RequestHeaders(modifier) => modifier.apply(request.headers_mut()),
+            Filter::Redirect(redirect) => return Err(redirect.answer(request, by)),
+            Filter::Fail { .. } | Filter::ResponseHeaders(_) => {}
+        }
+    }
+    Ok(())
 }
 
-impl Redirect {
-    /// Where to, and by which status. `matched` is the match that led here, for prefixes.
-    pub fn location(&self, request: &RequestView<'_>, matched: Option<&HttpMatch>) -> (StatusCode, String) {
-        let old_scheme = request.uri.scheme_str().unwrap_or("http");
-        let scheme = self.scheme.as_deref().unwrap_or(old_scheme);
-        let host = self.host.as_deref().or(request.host()).unwrap_or_default();
-        let port = self.port.or_else(|| if self.scheme.is_some() { None } else { request.uri.port_u16() });
-        let standard = matches!((scheme, port), ("http", Some(80)) | ("https", Some(443)) | (_, None));
-        let port = port.filter(|_| !standard).map(|port| format!(":{port}")).unwrap_or_default();
-        let path = self.path(request.uri.path(), matched);
-        let query = request.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-        (self.status.unwrap_or(StatusCode::FOUND), format!("{scheme}://{host}{port}{path}{query}"))
-    }
-
-    fn path(&self, path: &str, matched: Option<&HttpMatch>) -> String {
-        match &self.path {
-            None => path.to_owned(),
-            Some(PathEdit::Full(full)) => full.clone(),
-            Some(PathEdit::Prefix(new)) => {
-                let prefix = match matched.and_then(|m| m.path.as_ref()) {
-                    Some(PathMatch::Prefix(prefix)) => prefix.trim_end_matches('/'),
-                    _ => "",
-                };
-                let rest = path.strip_prefix(prefix).unwrap_or(path);
-                let joined = format!("{}{rest}", new.trim_end_matches('/'));
-                if joined.is_empty() { "/".to_owned() } else { joined }
-            }
+/// Applies response filters in order.
+pub fn apply_response(filters: &[Filter], headers: &mut HeaderMap) {
+    for filter in filters {
+        if let Filter::ResponseHeaders(modifier) = filter {
+            modifier.apply(headers);
         }
     }
 }
 
-impl FailureInjector {
-    /// Whether a request fails, where `random` is uniform over all values.
-    pub fn hits(&self, random: u32) -> bool {
-        match self.ratio {
-            None | Some((_, 0)) => true,
-            Some((numerator, denominator)) => random % denominator < numerator,
+impl Redirect {
+    fn answer<B>(&self, request: &Request<B>, by: Option<&RequestMatch>) -> ShortCircuit {
+        let asked = request.uri().authority().cloned().or_else(|| {
+            request.headers().get(header::HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok())
+        });
+        let scheme = self.scheme.clone().or_else(|| request.uri().scheme().cloned()).unwrap_or(Scheme::HTTP);
+        let host = self.host.clone().or_else(|| asked.as_ref().map(|a| a.host().to_owned()));
+        // A new scheme without a port means that scheme's own port.
+        let kept = if self.scheme.is_some() { None } else { asked.as_ref().and_then(Authority::port_u16) };
+        let port = self.port.or(kept);
+        let default = if scheme == Scheme::HTTPS { 443 } else { 80 };
+        let port = port.filter(|port| *port != default).map(|port| format!(":{port}")).unwrap_or_default();
+        let path = self.path_for(request.uri(), by);
+        let location = match host {
+            Some(host) => format!("{scheme}://{host}{port}{path}"),
+            None => path,
+        };
+        ShortCircuit::Redirect { status: self.status.unwrap_or(StatusCode::MOVED_PERMANENTLY), location }
+    }
+
+    fn path_for(&self, uri: &Uri, by: Option<&RequestMatch>) -> String {
+        let path = match (&self.path, by.and_then(|m| m.path.as_ref())) {
+            (Some(PathRewrite::Full(full)), _) => full.clone(),
+            (Some(PathRewrite::Prefix(new)), Some(PathMatch::Prefix(old))) => {
+                let rest = uri.path().strip_prefix(old.trim_end_matches('/')).unwrap_or_default();
+                let joined = format!("{}{rest}", new.trim_end_matches('/'));
+                if joined.is_empty() { "/".to_owned() } else { joined }
+            }
+            _ => uri.path().to_owned(),
+        };
+        match uri.path_and_query().and_then(PathAndQuery::query) {
+            Some(query) => format!("{path}?{query}"),
+            None => path,
         }
     }
 }

@@ -1,32 +1,25 @@
-//! Rules that policies are made of, as pure functions over a request: which route it takes (Gateway API precedence) and
-//! what filters do to it. Knows nothing of who routes or why.
+//! Pure rules over requests: which route a request takes, and what a route's filters do to it. Called by the proxy's
+//! outbound path; the semantics are those of the Gateway API's HTTPRoute.
 
 mod filter;
+mod matches;
 mod route;
 
-pub use filter::{FailureInjector, HeaderEdit, PathEdit, Redirect, header};
-pub use route::{
-    Found, HeaderMatch, HostMatch, HttpMatch, PathMatch, Pattern, QueryMatch, RequestView, Route, Rule,
-    ValueMatch, find,
+pub use filter::{
+    Filter, HeaderModifier, PathRewrite, Redirect, ShortCircuit, apply_request, apply_response,
 };
+pub use matches::{HostMatch, PathMatch, Pattern, RequestMatch, ValueMatch};
+pub use route::{Found, Route, Rule, find};
 
-/// Why a rule cannot be used.
+/// Why a rule cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RuleError {
-    /// A regular expression does not compile.
-    #[error("regular expression {pattern:?}: {reason}")]
-    Pattern {
-        /// The expression.
-        pattern: String,
-        /// What the compiler said.
-        reason: String,
-    },
-    /// Not a header name.
-    #[error("{0:?} is not a header name")]
-    HeaderName(String),
-    /// Not a header value.
-    #[error("the value of header {0:?} cannot be sent")]
-    HeaderValue(String),
+pub enum Error {
+    /// Not a regular expression.
+    #[error("{0:?} is not a regular expression")]
+    Regex(String),
+    /// Not a header field name or value.
+    #[error("{0:?} is not a valid header field")]
+    Header(String),
     /// Not a status code.
     #[error("{0} is not an HTTP status")]
     Status(u32),

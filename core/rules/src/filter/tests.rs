@@ -1,51 +1,53 @@
 use super::*;
-use http::Request;
 
-fn moved(redirect: &Redirect, uri: &str, matched: Option<&HttpMatch>) -> String {
-    let request = Request::builder().uri(uri).header("host", "web.shop").body(()).unwrap();
-    redirect.location(&RequestView::of(&request), matched).1
+fn request(uri: &str) -> Request<()> {
+    Request::builder().uri(uri).header("host", "shop.example:8080").body(()).unwrap()
 }
 
-#[test]
-fn headers_are_set_added_and_removed() {
-    let mut headers = HeaderMap::new();
-    for (name, value) in [("x-set", "old"), ("x-add", "one"), ("x-gone", "1")] {
-        headers.append(name, HeaderValue::from_static(value));
+fn location(redirect: Redirect, uri: &str, by: Option<&RequestMatch>) -> String {
+    match apply_request(&[Filter::Redirect(redirect)], &mut request(uri), by, 0.0) {
+        Err(ShortCircuit::Redirect { location, .. }) => location,
+        other => panic!("{other:?}"),
     }
-    let edit = HeaderEdit {
-        set: vec![header("X-Set", b"new").unwrap()],
-        add: vec![header("x-add", b"two").unwrap()],
-        remove: vec![HeaderName::from_static("x-gone")],
+}
+
+#[test]
+fn headers_are_added_then_set_then_removed() {
+    let field = |name: &str, value: &str| HeaderModifier::field(name, value.as_bytes()).unwrap();
+    let modifier = HeaderModifier {
+        add: vec![field("a", "2"), field("c", "1")],
+        set: vec![field("b", "new")],
+        remove: vec!["c".parse().unwrap()],
     };
-    edit.apply(&mut headers);
-    assert_eq!(headers["x-set"], "new");
-    assert_eq!(headers.get_all("x-add").iter().count(), 2);
-    assert!(!headers.contains_key("x-gone"));
-    assert!(header("x y", b"").is_err() && header("x", b"\n").is_err());
-}
-
-#[test]
-fn a_redirect_keeps_what_it_does_not_change() {
-    let https = Redirect { scheme: Some("https".into()), ..Redirect::default() };
-    assert_eq!(moved(&https, "http://web.shop:8080/a?b", None), "https://web.shop/a?b");
-    let port = Redirect { port: Some(8443), ..Redirect::default() };
-    assert_eq!(moved(&port, "/a", None), "http://web.shop:8443/a");
-    let full = Redirect { path: Some(PathEdit::Full("/new".into())), ..Redirect::default() };
-    assert_eq!(moved(&full, "/a?b=c", None), "http://web.shop/new?b=c");
-}
-
-#[test]
-fn a_redirect_replaces_the_matched_prefix() {
-    let redirect = Redirect { path: Some(PathEdit::Prefix("/v2".into())), ..Redirect::default() };
-    let v1 = HttpMatch { path: Some(PathMatch::Prefix("/v1/".into())), ..HttpMatch::default() };
-    assert_eq!(moved(&redirect, "/v1/items", Some(&v1)), "http://web.shop/v2/items");
-    assert_eq!(moved(&redirect, "/v1", Some(&v1)), "http://web.shop/v2");
+    let mut headers = HeaderMap::from_iter([field("a", "1"), field("b", "old")]);
+    modifier.apply(&mut headers);
+    assert_eq!(headers.get_all("a").iter().count(), 2);
+    assert_eq!(headers["b"], "new");
+    assert!(!headers.contains_key("c"));
 }
 
 #[test]
 fn failures_are_injected_by_ratio() {
-    let injector = |ratio| FailureInjector { status: 503, message: String::new(), ratio };
-    assert!(injector(None).hits(7));
-    assert!(injector(Some((1, 4))).hits(8) && !injector(Some((1, 4))).hits(9));
-    assert!(!injector(Some((0, 4))).hits(8));
+    let fail =
+        |ratio| Filter::Fail { status: StatusCode::FORBIDDEN, grpc: None, message: "no".into(), ratio };
+    assert!(apply_request(&[fail(1.0)], &mut request("/"), None, 0.99).is_err());
+    assert!(apply_request(&[fail(0.5)], &mut request("/"), None, 0.6).is_ok());
+    assert!(apply_request(&[fail(0.0)], &mut request("/"), None, 0.0).is_ok());
+}
+
+#[test]
+fn redirects_keep_what_they_do_not_change() {
+    let https = Redirect { scheme: Some(Scheme::HTTPS), ..Redirect::default() };
+    assert_eq!(location(https, "/a?b=c", None), "https://shop.example/a?b=c");
+    let host = Redirect { host: Some("other".into()), ..Redirect::default() };
+    assert_eq!(location(host, "/a", None), "http://other:8080/a");
+}
+
+#[test]
+fn a_redirect_replaces_the_matched_prefix() {
+    let by = RequestMatch { path: Some(PathMatch::Prefix("/old".into())), ..RequestMatch::default() };
+    let redirect = Redirect { path: Some(PathRewrite::Prefix("/new".into())), ..Redirect::default() };
+    assert_eq!(location(redirect.clone(), "/old/x?y", Some(&by)), "http://shop.example:8080/new/x?y");
+    let root = Redirect { path: Some(PathRewrite::Prefix("/".into())), ..Redirect::default() };
+    assert_eq!(location(root, "/old", Some(&by)), "http://shop.example:8080/");
 }

@@ -1,129 +1,111 @@
 use super::*;
+use crate::{PathMatch, Pattern, ValueMatch};
+use http::Method;
 use proptest::prelude::*;
 
-fn prefix(path: &str) -> HttpMatch {
-    HttpMatch { path: Some(PathMatch::Prefix(path.into())), ..HttpMatch::default() }
+fn request(uri: &str) -> Request<()> {
+    Request::builder().uri(uri).body(()).unwrap()
 }
 
-fn exact(path: &str) -> HttpMatch {
-    HttpMatch { path: Some(PathMatch::Exact(path.into())), ..HttpMatch::default() }
+fn rule(value: &'static str, m: RequestMatch) -> Rule<&'static str> {
+    Rule { matches: vec![m], value }
 }
 
-fn route(hosts: &[HostMatch], rules: Vec<(Vec<HttpMatch>, &'static str)>) -> Route<&'static str> {
-    let rules = rules.into_iter().map(|(matches, target)| Rule { matches, target }).collect();
-    Route { hosts: hosts.to_vec(), rules }
+fn path(path: PathMatch) -> RequestMatch {
+    RequestMatch { path: Some(path), ..RequestMatch::default() }
 }
 
-fn taken(
-    routes: &[Route<&'static str>],
-    method: &str,
-    uri: &str,
-    headers: &[(&str, &str)],
-) -> Option<&'static str> {
-    let mut request = Request::builder().method(method).uri(uri);
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    let request = request.body(()).unwrap();
-    find(routes, &RequestView::of(&request)).map(|found| *found.target)
+fn prefix(p: &str) -> RequestMatch {
+    path(PathMatch::Prefix(p.to_owned()))
+}
+
+fn taken(rules: Vec<Rule<&'static str>>, request: &Request<()>) -> Option<&'static str> {
+    let routes = [Route { hosts: vec![], rules }];
+    find(&routes, request).map(|f| *f.value)
 }
 
 #[test]
-fn the_more_specific_path_wins_whatever_the_order() {
-    let routes = [route(
-        &[],
+fn exact_paths_beat_prefixes_and_longer_prefixes_beat_shorter() {
+    let rules = || {
         vec![
-            (vec![], "all"),
-            (
-                vec![HttpMatch {
-                    path: Some(PathMatch::Regex(Pattern::new("/a/[^/]+").unwrap())),
-                    ..HttpMatch::default()
-                }],
-                "regex",
-            ),
-            (vec![prefix("/a")], "prefix"),
-            (vec![prefix("/a/b/")], "longer"),
-            (vec![exact("/a/b")], "exact"),
-        ],
-    )];
-    let on = |uri| taken(&routes, "GET", uri, &[]);
-    assert_eq!(on("/a/b"), Some("exact"));
-    assert_eq!(on("/a/b/c"), Some("longer"));
-    assert_eq!(on("/a/x"), Some("prefix"));
-    assert_eq!(on("/ab"), Some("all"));
-}
-
-#[test]
-fn method_headers_and_query_break_ties_in_this_order() {
-    let with = |method: Option<Method>, headers: &[&str], query: &[&str]| HttpMatch {
-        method,
-        headers: headers
-            .iter()
-            .map(|n| HeaderMatch { name: n.parse().unwrap(), value: ValueMatch::Exact(b"1".to_vec()) })
-            .collect(),
-        query: query
-            .iter()
-            .map(|n| QueryMatch { name: (*n).into(), value: ValueMatch::Exact(b"1".to_vec()) })
-            .collect(),
-        ..prefix("/")
+            rule("root", prefix("/")),
+            rule("api", prefix("/api")),
+            rule("exact", path(PathMatch::Exact("/api/v1".into()))),
+            rule("regex", path(PathMatch::Regex(Pattern::new("/x[0-9]+").unwrap()))),
+        ]
     };
+    assert_eq!(taken(rules(), &request("/api/v1")), Some("exact"));
+    assert_eq!(taken(rules(), &request("/api/v2")), Some("api"));
+    assert_eq!(taken(rules(), &request("/apis")), Some("root"));
+    assert_eq!(
+        taken(
+            vec![rule("regex", path(PathMatch::Regex(Pattern::new("/x[0-9]+").unwrap())))],
+            &request("/x12y")
+        ),
+        None
+    );
+}
+
+#[test]
+fn method_headers_and_query_break_ties() {
+    let get = RequestMatch { method: Some(Method::GET), ..prefix("/a") };
+    let header = RequestMatch {
+        headers: vec![("x-v".parse().unwrap(), ValueMatch::Exact("2".into()))],
+        ..prefix("/a")
+    };
+    let query = RequestMatch { query: vec![("q".into(), ValueMatch::Exact("a b".into()))], ..prefix("/a") };
+    let rules =
+        || vec![rule("query", query.clone()), rule("header", header.clone()), rule("plain", prefix("/a"))];
+    assert_eq!(taken(rules(), &request("/a?q=a+b")), Some("query"));
+    assert_eq!(taken(rules(), &request("/a?q=a%20b&q=c")), Some("query"));
+    assert_eq!(taken(rules(), &request("/a?q=c")), Some("plain"));
+    let mut with_header = request("/a?q=a+b");
+    with_header.headers_mut().insert("x-v", "2".parse().unwrap());
+    assert_eq!(taken(rules(), &with_header), Some("header"));
+    assert_eq!(taken(vec![rule("header", header.clone()), rule("get", get)], &with_header), Some("get"));
+}
+
+#[test]
+fn hosts_are_matched_without_port_and_exact_before_wildcard() {
+    let route = |host, value| Route { hosts: vec![host], rules: vec![Rule { matches: vec![], value }] };
     let routes = [
-        route(&[], vec![(vec![with(None, &[], &["q"])], "query")]),
-        route(&[], vec![(vec![with(None, &["x-a"], &[])], "header")]),
-        route(&[], vec![(vec![with(Some(Method::POST), &[], &[])], "method")]),
-        route(&[], vec![(vec![prefix("/")], "first"), (vec![prefix("/")], "second")]),
+        route(HostMatch::Suffix("example.com".into()), "wild"),
+        route(HostMatch::Exact("a.example.com".into()), "exact"),
     ];
-    assert_eq!(taken(&routes, "POST", "/?q=1", &[("x-a", "1")]), Some("method"));
-    assert_eq!(taken(&routes, "GET", "/?q=1", &[("x-a", "1")]), Some("header"));
-    assert_eq!(taken(&routes, "GET", "/?q=1", &[]), Some("query"));
-    assert_eq!(taken(&routes, "GET", "/?q=2", &[]), Some("first"));
+    let ask = |host: &str| {
+        let request = Request::builder().uri("/").header("host", host).body(()).unwrap();
+        find(&routes, &request).map(|f| *f.value)
+    };
+    assert_eq!(ask("A.example.com:8080"), Some("exact"));
+    assert_eq!(ask("b.example.com"), Some("wild"));
+    assert_eq!(ask("example.com"), None);
+    assert_eq!(ask("notexample.com"), None);
 }
 
 #[test]
-fn the_more_specific_host_wins_over_any_path() {
-    let routes = [
-        route(&[], vec![(vec![exact("/x")], "any")]),
-        route(&[HostMatch::Suffix("shop.org".into())], vec![(vec![], "suffix")]),
-        route(&[HostMatch::Exact("web.shop.org".into())], vec![(vec![], "exact")]),
-    ];
-    assert_eq!(taken(&routes, "GET", "/x", &[("host", "WEB.shop.org:8080")]), Some("exact"));
-    assert_eq!(taken(&routes, "GET", "http://cart.shop.org/x", &[]), Some("suffix"));
-    assert_eq!(taken(&routes, "GET", "/x", &[("host", "shop.org")]), Some("any"));
-    assert_eq!(taken(&routes, "GET", "/y", &[("host", "other.org")]), None);
-}
-
-#[test]
-fn values_match_whole_and_decoded() {
-    let query =
-        |value| HttpMatch { query: vec![QueryMatch { name: "n m".into(), value }], ..HttpMatch::default() };
-    let routes = [route(
-        &[],
-        vec![
-            (vec![query(ValueMatch::Exact(b"a/b".to_vec()))], "exact"),
-            (vec![query(ValueMatch::Regex(Pattern::new("[0-9]+|x").unwrap()))], "regex"),
-        ],
-    )];
-    assert_eq!(taken(&routes, "GET", "/?n+m=a%2Fb&n+m=7", &[]), Some("exact"));
-    assert_eq!(taken(&routes, "GET", "/?n%20m=42", &[]), Some("regex"));
-    assert_eq!(taken(&routes, "GET", "/?n%20m=x42", &[]), None);
-}
-
-#[test]
-fn grpc_methods_are_matched_in_any_service() {
-    let method = HttpMatch { path: Some(PathMatch::GrpcMethod("Get".into())), ..HttpMatch::default() };
-    let routes = [route(&[], vec![(vec![method], "get")])];
-    assert_eq!(taken(&routes, "POST", "/a.B/Get", &[]), Some("get"));
-    assert_eq!(taken(&routes, "POST", "/a.B/GetAll", &[]), None);
-}
-
-#[test]
-fn a_broken_expression_is_named() {
-    assert!(Pattern::new("a)(b").unwrap_err().to_string().contains("a)(b"));
+fn the_first_of_equal_rules_wins() {
+    assert_eq!(taken(vec![rule("a", prefix("/x")), rule("b", prefix("/x"))], &request("/x/y")), Some("a"));
+    assert_eq!(taken(vec![], &request("/")), None);
 }
 
 proptest! {
     #[test]
-    fn decoding_never_panics(text in "[a-z%+0-9A-F]{0,40}") {
-        prop_assert!(decode(&text).len() <= text.len());
+    fn a_rule_without_matches_takes_every_request(path in "/[a-z/]{0,20}(\\?[a-z=&%+]{0,10})?") {
+        let routes = [Route { hosts: vec![], rules: vec![Rule { matches: vec![], value: () }] }];
+        prop_assert!(find(&routes, &request(&path)).is_some());
+    }
+
+    #[test]
+    fn a_longer_matching_prefix_always_wins(segments in prop::collection::vec("[a-z]{1,4}", 1..6)) {
+        let full = format!("/{}", segments.join("/"));
+        let mut at = String::new();
+        let mut rules = vec![Rule { matches: vec![prefix("/")], value: "/".to_owned() }];
+        for segment in &segments {
+            at.push('/');
+            at.push_str(segment);
+            rules.push(Rule { matches: vec![prefix(&at)], value: at.clone() });
+        }
+        let routes = [Route { hosts: vec![], rules }];
+        prop_assert_eq!(find(&routes, &request(&full)).unwrap().value, &full);
     }
 }
