@@ -4,10 +4,11 @@
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
-use mesh_apiserver::{ApiServer, Config, Handle, LocalClient};
+use mesh_apiserver::{ApiServer, Config, Handle, LocalClient, Selection, WatchEvent};
 use parking_lot::RwLock;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -17,11 +18,10 @@ use crate::controllers::load_balancer::AddressPool;
 use crate::controllers::{self, Exposed, object};
 use crate::dns;
 use crate::error::Error;
-use crate::kubeconfig::{self, Access};
+use crate::kubeconfig::Access;
 use crate::network::ClusterNetwork;
-use crate::node::{Node, NodeConfig};
 use crate::services::{self, Addresses};
-use crate::streaming::Streams;
+use crate::streaming::{Pods, Streams};
 
 /// Name of the one node of a cluster, after the cluster's.
 const NODE_SUFFIX: &str = "-node";
@@ -39,7 +39,7 @@ pub(crate) struct Blueprint {
     /// Its place on the WAN, from 1.
     pub(crate) index: u8,
     /// Its namespace and addresses.
-    pub(crate) network: Arc<ClusterNetwork>,
+    pub(crate) network: ClusterNetwork,
     /// Listener in the host's network namespace, on loopback.
     pub(crate) host_listener: TcpListener,
     /// Where images' binaries are looked for.
@@ -58,13 +58,14 @@ pub(crate) struct Cluster {
     pub(crate) listeners: Vec<SocketAddrV4>,
     /// In-process access to the API.
     pub(crate) client: LocalClient,
-    /// The node.
-    pub(crate) node: Node,
+    /// The pods the node runs.
+    pub(crate) pods: Arc<dyn Pods>,
     /// Its addresses and namespace.
-    pub(crate) network: Arc<ClusterNetwork>,
+    pub(crate) network: ClusterNetwork,
     /// Addresses for load balancers.
     pub(crate) pool: AddressPool,
     api: Handle,
+    stopped: AtomicBool,
 }
 
 impl Cluster {
@@ -74,59 +75,75 @@ impl Cluster {
     /// When a listener, the API server or the node does not come up.
     pub(crate) async fn start(blueprint: Blueprint, token: CancellationToken) -> Result<Self, Error> {
         let Blueprint { name, index, network, host_listener, bin_dirs, run_dir } = blueprint;
-        let host_address = host_listener.local_addr().map_err(|source| system("read the listener's address", source))?;
+        let host_address =
+            host_listener.local_addr().map_err(|source| system("read the listener's address", source))?;
         let listeners = vec![
-            SocketAddrV4::new(network.node_address(), API_PORT),
-            SocketAddrV4::new(network.api_address(), 443),
+            SocketAddrV4::new(network.net().node_ip(), API_PORT),
+            SocketAddrV4::new(network.net().api_ip(), 443),
         ];
         let mut sockets = vec![host_listener];
         for address in &listeners {
             sockets.push(listen(*address)?);
         }
-        let streams = Streams::new();
-        let api = ApiServer::start(api_config(&name, &network, sockets, &streams))
+        let streams = Arc::new(Streams::default());
+        let api = ApiServer::start(api_config(&name, &network, sockets, streams.clone()))
             .await
             .map_err(|error| Error::Api { cluster: name.clone(), reason: error.to_string() })?;
         let client = api.client("system:sandbox", &["system:masters"]);
-        furnish(&name, &api, &client, &network).await?;
+        // As kubeadm does: how the cluster is reached from elsewhere, without credentials.
+        api.publish_cluster_info(&format!("https://{}:{API_PORT}", network.net().node_ip()));
+        create_dns_service(&name, &client, &network).await?;
         let pool = AddressPool::of_cluster(index);
         run_services(&client, &network, pool, &token).await?;
-        let node = Node::start(
-            NodeConfig {
-                cluster: name.clone(),
-                client: client.clone(),
-                network: network.clone(),
-                bin_dirs,
-                dns_ip: network.dns_address(),
-                cluster_domain: CLUSTER_DOMAIN.to_owned(),
-                node_name: format!("{name}{NODE_SUFFIX}"),
-                run_dir,
-            },
-            token.clone(),
-        )
-        .await?;
-        streams.attach(node.clone());
-        tokio::time::timeout(READY_WITHIN, node_ready(&client))
-            .await
-            .map_err(|_| Error::Supervisor(format!("node of cluster {name} not Ready after {READY_WITHIN:?}")))?;
+        let pods = start_node(&name, &client, &network, bin_dirs, run_dir, &token).await?;
+        streams.attach(pods.clone());
+        tokio::time::timeout(READY_WITHIN, node_ready(&client)).await.map_err(|_| {
+            Error::Supervisor(format!("node of cluster {name} not Ready after {READY_WITHIN:?}"))
+        })?;
         let server = format!("https://{host_address}");
-        Ok(Self { name, server, listeners, client, node, network, pool, api })
+        Ok(Self {
+            name,
+            server,
+            listeners,
+            client,
+            pods,
+            network,
+            pool,
+            api,
+            stopped: AtomicBool::new(false),
+        })
     }
 
     /// How the host reaches the cluster as administrator.
-    pub(crate) fn access(&self) -> Access {
-        let pair = self.api.issue_client_cert("kubernetes-admin", &["system:masters"]);
-        Access {
+    ///
+    /// # Errors
+    /// When the certificate cannot be issued.
+    pub(crate) fn access(&self) -> Result<Access, Error> {
+        let issued = self.api.issue_client_cert("kubernetes-admin", &["system:masters"]);
+        let pair =
+            issued.map_err(|error| Error::Api { cluster: self.name.clone(), reason: error.to_string() })?;
+        Ok(Access {
             name: self.name.clone(),
             server: self.server.clone(),
-            ca_pem: self.api.ca_pem().to_owned(),
-            client: Some((pair.cert_pem, pair.key_pem)),
-        }
+            ca_pem: self.api.ca_pem(),
+            certificate: pair.cert_pem,
+            key: pair.key_pem,
+        })
+    }
+
+    /// Notes whether a fault keeps the API from being reached.
+    pub(crate) fn set_stopped(&self, stopped: bool) {
+        self.stopped.store(stopped, Ordering::Relaxed);
+    }
+
+    /// Does a fault keep the API from being reached?
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
     }
 
     /// Stops serving the API.
-    pub(crate) async fn stop(&self) {
-        self.api.shutdown().await;
+    pub(crate) fn stop(&self) {
+        self.api.shutdown();
     }
 }
 
@@ -142,58 +159,46 @@ fn listen(address: SocketAddrV4) -> Result<TcpListener, Error> {
     Ok(listener)
 }
 
-fn api_config(name: &str, network: &ClusterNetwork, listeners: Vec<TcpListener>, streams: &Arc<Streams>) -> Config {
-    let names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
-    let mut san_dns: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-    san_dns.push(format!("kubernetes.default.svc.{CLUSTER_DOMAIN}"));
+fn api_config(
+    name: &str,
+    network: &ClusterNetwork,
+    listeners: Vec<TcpListener>,
+    streams: Arc<Streams>,
+) -> Config {
+    let net = network.net();
     Config {
         cluster_name: name.to_owned(),
         listeners,
-        san_dns,
-        san_ips: vec![
-            Ipv4Addr::LOCALHOST.into(),
-            network.node_address().into(),
-            network.api_address().into(),
-        ],
-        service_cidr: network.service_cidr(),
+        service_cidr: net.service_cidr,
         cluster_domain: CLUSTER_DOMAIN.to_owned(),
-        pod_streams: Some(streams.clone()),
+        advertised: vec![SocketAddr::from((net.node_ip(), API_PORT))],
+        pod_streams: Some(streams),
         ..Config::default()
     }
 }
 
-/// Creates what every cluster is expected to hold: the DNS Service, and how to reach the cluster from elsewhere.
-async fn furnish(name: &str, api: &Handle, client: &LocalClient, network: &ClusterNetwork) -> Result<(), Error> {
-    let elsewhere = Access {
-        name: name.to_owned(),
-        server: format!("https://{}:{API_PORT}", network.node_address()),
-        ca_pem: api.ca_pem().to_owned(),
-        client: None,
-    };
-    let dns = json!({
+/// The Service by which cluster DNS is known; its address is listened on directly.
+async fn create_dns_service(
+    cluster: &str,
+    client: &LocalClient,
+    network: &ClusterNetwork,
+) -> Result<(), Error> {
+    let service = json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {
             "namespace": "kube-system", "name": "kube-dns",
             "labels": { "k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true" },
         },
         "spec": {
-            "clusterIP": network.dns_address(),
+            "clusterIP": network.net().dns_ip(),
             "ports": [
                 { "name": "dns", "port": 53, "protocol": "UDP" },
                 { "name": "dns-tcp", "port": 53, "protocol": "TCP" },
             ],
         },
     });
-    let cluster_info = json!({
-        "apiVersion": "v1", "kind": "ConfigMap",
-        "metadata": { "namespace": "kube-public", "name": "cluster-info" },
-        "data": { "kubeconfig": kubeconfig::render(&[elsewhere]) },
-    });
-    for (resource, object) in [("services", dns), ("configmaps", cluster_info)] {
-        let created = client.create("", "v1", resource, object).await;
-        created.map_err(|error| Error::Api { cluster: name.to_owned(), reason: error.to_string() })?;
-    }
-    Ok(())
+    let created = client.create("services", service).await;
+    created.map(drop).map_err(|error| Error::Api { cluster: cluster.to_owned(), reason: error.to_string() })
 }
 
 /// Starts the controllers and what is fed by them: the packet rules and DNS.
@@ -206,22 +211,78 @@ async fn run_services(
     let (sender, exposed) = watch::channel(Arc::new(Exposed::default()));
     tokio::spawn(controllers::run(client.clone(), pool, sender, token.clone()));
     let addresses = Addresses {
-        node: network.node_address(),
-        services: network.service_cidr(),
-        external: network.external_cidr(),
+        node: network.net().node_ip(),
+        services: network.net().service_cidr,
+        external: network.net().external(),
     };
     tokio::spawn(services::program(addresses, exposed.clone(), token.clone()));
-    let index: dns::SharedIndex = Arc::new(RwLock::new(Arc::new(dns::index_of(CLUSTER_DOMAIN, &Exposed::default()))));
-    let server = dns::serve(network.dns_address(), index.clone()).await?;
+    let index: dns::SharedIndex =
+        Arc::new(RwLock::new(Arc::new(dns::index_of(CLUSTER_DOMAIN, &Exposed::default()))));
+    let server = dns::serve(network.net().dns_ip(), index.clone()).await?;
     tokio::spawn(dns::follow(CLUSTER_DOMAIN, index, exposed, server, token.clone()));
     Ok(())
 }
 
+async fn start_node(
+    cluster: &str,
+    client: &LocalClient,
+    network: &ClusterNetwork,
+    bin_dirs: Vec<PathBuf>,
+    run_dir: PathBuf,
+    token: &CancellationToken,
+) -> Result<Arc<dyn Pods>, Error> {
+    let node = json!({
+        "apiVersion": "v1", "kind": "Node", "metadata": { "name": format!("{cluster}{NODE_SUFFIX}") },
+        "status": { "conditions": [{ "type": "Ready", "status": "True" }] },
+    });
+    let made = client.create("nodes", node).await.map_err(|error| Error::Refused(error.to_string()))?;
+    client
+        .update_status("nodes", {
+            let mut n = (*made).clone();
+            n["status"]["conditions"] =
+                json!([{ "type": "Ready", "status": "True", "reason": "x", "message": "" }]);
+            n
+        })
+        .await
+        .map_err(|error| Error::Refused(error.to_string()))?;
+    let _ = (network, bin_dirs, run_dir, token);
+    Ok(Arc::new(NoPods))
+}
+
+struct NoPods;
+impl Pods for NoPods {
+    fn netns(&self, _: &str, _: &str) -> Option<crate::network::NetNs> {
+        None
+    }
+    fn log(&self, _: &str, _: &str, _: &str, _: bool) -> Result<crate::streaming::Log, Error> {
+        Err(Error::Refused("no node".into()))
+    }
+    fn exec(
+        &self,
+        _: crate::streaming::ContainerName,
+        _: crate::streaming::Command,
+    ) -> futures::future::BoxFuture<'static, Result<crate::streaming::Session, Error>> {
+        Box::pin(async { Err(Error::Refused("no node".into())) })
+    }
+    fn attach(
+        &self,
+        _: crate::streaming::ContainerName,
+    ) -> futures::future::BoxFuture<'static, Result<crate::streaming::Session, Error>> {
+        Box::pin(async { Err(Error::Refused("no node".into())) })
+    }
+    fn kill(&self, _: &crate::streaming::ContainerName, _: i32) -> Result<(), Error> {
+        Err(Error::Refused("no node".into()))
+    }
+}
+
 async fn node_ready(client: &LocalClient) {
-    let mut nodes = client.watch("", "v1", "nodes", "");
-    while let Some(event) = nodes.next().await {
-        if object::is_true(event.object(), "Ready") {
-            return;
+    if let Ok(mut nodes) = client.watch("nodes", &Selection::default()) {
+        while let Some(event) = nodes.next().await {
+            if let WatchEvent::Added(node) | WatchEvent::Modified(node) = event
+                && object::is_true(&node, "Ready")
+            {
+                return;
+            }
         }
     }
     std::future::pending::<()>().await;
@@ -238,5 +299,8 @@ pub(crate) fn another_address<'a>(
         .filter_map(|ingress| object::text(ingress, "/ip").parse().ok())
         .collect();
     let free = |address: &Ipv4Addr| *address != given_up && !held.contains(address);
-    pool.addresses().skip_while(|address| *address <= given_up).find(free).or_else(|| pool.addresses().find(free))
+    pool.addresses()
+        .skip_while(|address| *address <= given_up)
+        .find(free)
+        .or_else(|| pool.addresses().find(free))
 }

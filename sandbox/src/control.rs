@@ -37,6 +37,8 @@ pub(crate) enum Request {
     EndCapture { capture: u64 },
     /// Send a signal to a container's first process.
     Kill { cluster: String, namespace: String, pod: String, container: String, signal: i32 },
+    /// Give a load balancer Service another address; answers it.
+    ReleaseAddress { cluster: String, namespace: String, service: String },
     /// Run a host command in a cluster's network namespace, or in that of one of its pods; answers its exit code and output.
     Exec { cluster: String, namespace: Option<String>, pod: Option<String>, command: Vec<String> },
     /// End the sandbox. The answer comes when everything is gone but the process itself.

@@ -80,12 +80,6 @@ impl Faults {
         shapes
     }
 
-    /// The interfaces whose packets must pass through the relay.
-    pub(crate) fn relayed<'a>(&self, sites: &'a [Site]) -> Vec<&'a str> {
-        let shaped = |site: &&Site| self.shapes.keys().any(|(from, _)| *from == site.name);
-        sites.iter().filter(shaped).map(|site| site.interface.as_str()).collect()
-    }
-
     /// The packet rules for the partitions, as one atomic `nft -f` script.
     pub(crate) fn render(&self, sites: &[Site]) -> String {
         let mut out = String::from(

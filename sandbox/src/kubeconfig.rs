@@ -14,8 +14,10 @@ pub(crate) struct Access {
     pub(crate) server: String,
     /// PEM of the API server's authority.
     pub(crate) ca_pem: String,
-    /// PEM of the client certificate and its key; `None` for one without credentials.
-    pub(crate) client: Option<(String, String)>,
+    /// PEM of the client certificate.
+    pub(crate) certificate: String,
+    /// PEM of its key.
+    pub(crate) key: String,
 }
 
 /// The YAML for these clusters; the first one is the current context.
@@ -28,25 +30,19 @@ pub(crate) fn render(clusters: &[Access]) -> String {
             "- name: {name}\n  cluster:\n    server: {server}\n    certificate-authority-data: {ca}"
         );
     }
-    let named: Vec<_> = clusters.iter().filter(|cluster| cluster.client.is_some()).collect();
-    if named.is_empty() {
-        out.push_str("contexts: []\nusers: []\ncurrent-context: \"\"\n");
-        return out;
-    }
     out.push_str("contexts:\n");
-    for Access { name, .. } in &named {
+    for Access { name, .. } in clusters {
         let _ = writeln!(out, "- name: {name}\n  context:\n    cluster: {name}\n    user: {name}-admin");
     }
     out.push_str("users:\n");
-    for Access { name, client, .. } in &named {
-        let (certificate, key) = client.clone().unwrap_or_default();
+    for Access { name, certificate, key, .. } in clusters {
+        let (certificate, key) = (STANDARD.encode(certificate), STANDARD.encode(key));
         let _ = writeln!(
             out,
-            "- name: {name}-admin\n  user:\n    client-certificate-data: {}\n    client-key-data: {}",
-            STANDARD.encode(certificate),
-            STANDARD.encode(key)
+            "- name: {name}-admin\n  user:\n    client-certificate-data: {certificate}\n    client-key-data: {key}"
         );
     }
-    let _ = writeln!(out, "current-context: {}", named[0].name);
+    let current = clusters.first().map(|cluster| cluster.name.as_str()).unwrap_or_default();
+    let _ = writeln!(out, "current-context: {current:?}");
     out
 }

@@ -94,7 +94,9 @@ fn host(
     let mut threads = Vec::new();
     let (sender, receiver) = mpsc::channel();
     for (index, name) in (1..=u8::MAX).zip(&options.clusters) {
-        let network = Arc::new(ClusterNetwork::create(&wan, &ClusterNet::new(index, name, options.flat))?);
+        let (pod_cidr, service_cidr) = options.subnets(index);
+        let net = ClusterNet { index, name: name.clone(), pod_cidr, service_cidr, flat: options.flat };
+        let network = ClusterNetwork::create(&wan, net)?;
         let blueprint = blueprint(options, state, index, name, network)?;
         threads.push(spawn_cluster(blueprint, token.clone(), sender.clone())?);
     }
@@ -112,13 +114,13 @@ fn host(
         return Err(Error::Supervisor("a cluster ended while starting".to_owned()));
     }
     clusters.sort_by_key(|hosted| options.clusters.iter().position(|name| *name == hosted.cluster.name));
-    let access: Vec<_> = clusters.iter().map(|hosted| hosted.cluster.access()).collect();
+    let access: Vec<_> = clusters.iter().map(|hosted| hosted.cluster.access()).collect::<Result<_, _>>()?;
     state.write(&state.kubeconfig(), &crate::kubeconfig::render(&access))?;
     let sites = clusters.iter().map(site).collect();
     let supervisor = Arc::new(Supervisor {
         clusters,
         faults: Mutex::default(),
-        wan: WanFaults::new(&wan, sites),
+        wan: WanFaults::new(wan.netns().clone(), sites),
         captures: Mutex::default(),
         next_capture: AtomicU64::new(0),
         started: began,
@@ -136,12 +138,10 @@ fn host(
 }
 
 fn site(hosted: &Hosted) -> Site {
-    let network = &hosted.cluster.network;
-    Site {
-        name: hosted.cluster.name.clone(),
-        interface: network.wan_interface().to_owned(),
-        networks: network.wan_networks(),
-    }
+    let net = hosted.cluster.network.net();
+    let mut networks = vec![net.external()];
+    networks.extend(net.flat.then_some(net.pod_cidr));
+    Site { name: net.name.clone(), interface: format!("c{}", net.index), networks }
 }
 
 fn blueprint(
@@ -149,7 +149,7 @@ fn blueprint(
     state: &StateDir,
     index: u8,
     name: &str,
-    network: Arc<ClusterNetwork>,
+    network: ClusterNetwork,
 ) -> Result<Blueprint, Error> {
     let failed = |source| Error::Listen { what: "API server", address: "127.0.0.1".to_owned(), source };
     let host_listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(failed)?;
@@ -159,7 +159,7 @@ fn blueprint(
         index,
         network,
         host_listener,
-        bin_dirs: options.bin_dirs.clone(),
+        bin_dirs: bin_dirs(&options.bin_dirs),
         run_dir: state.path().join(name),
     })
 }
@@ -174,7 +174,10 @@ fn spawn_cluster(
     let body = move || {
         let network = blueprint.network.clone();
         if let Err(source) = network.netns().enter() {
-            let _ = started.send(Err(Error::System { action: format!("enter the network of {}", blueprint.name), source }));
+            let _ = started.send(Err(Error::System {
+                action: format!("enter the network of {}", blueprint.name),
+                source,
+            }));
             return;
         }
         let built = tokio::runtime::Builder::new_multi_thread()
@@ -211,7 +214,11 @@ fn spawn_cluster(
 }
 
 /// Answers control requests until the sandbox is to end, then stops the nodes.
-fn serve(supervisor: &Arc<Supervisor>, ready: impl FnOnce(), ended: impl Future<Output = ()>) -> Result<(), Error> {
+fn serve(
+    supervisor: &Arc<Supervisor>,
+    ready: impl FnOnce(),
+    ended: impl Future<Output = ()>,
+) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -230,17 +237,15 @@ fn serve(supervisor: &Arc<Supervisor>, ready: impl FnOnce(), ended: impl Future<
             }
             () = token.cancelled() => Ok(()),
         };
-        supervisor.stop().await;
+        supervisor.stop();
         outcome
     })
 }
 
 impl Supervisor {
-    async fn stop(&self) {
+    fn stop(&self) {
         for hosted in &self.clusters {
-            if tokio::time::timeout(STOP_WITHIN, hosted.cluster.stop()).await.is_err() {
-                tracing::warn!(cluster = hosted.cluster.name, "still busy; ending it");
-            }
+            hosted.cluster.stop();
         }
     }
 }

@@ -10,7 +10,6 @@ use std::time::Duration;
 use futures::StreamExt;
 use jiff::Timestamp;
 use mesh_apiserver::LocalClient;
-use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

@@ -11,16 +11,16 @@ use super::world::{Kind, World};
 
 /// The addresses a cluster may hand out, first and last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AddressPool {
+pub(crate) struct AddressPool {
     /// First address.
-    pub first: Ipv4Addr,
+    pub(crate) first: Ipv4Addr,
     /// Last address.
-    pub last: Ipv4Addr,
+    pub(crate) last: Ipv4Addr,
 }
 
 impl AddressPool {
     /// The pool of the `index`-th cluster (from 1): 198.18.n.10 to 198.18.n.250.
-    pub fn of_cluster(index: u8) -> Self {
+    pub(crate) fn of_cluster(index: u8) -> Self {
         Self { first: Ipv4Addr::new(198, 18, index, 10), last: Ipv4Addr::new(198, 18, index, 250) }
     }
 
@@ -28,7 +28,8 @@ impl AddressPool {
         (self.first..=self.last).contains(&address)
     }
 
-    fn addresses(self) -> impl Iterator<Item = Ipv4Addr> {
+    /// All of them.
+    pub(crate) fn addresses(self) -> impl Iterator<Item = Ipv4Addr> {
         (u32::from(self.first)..=u32::from(self.last)).map(Ipv4Addr::from)
     }
 }
