@@ -54,7 +54,10 @@ fn mount_token(pod: &mut Value) {
     let volume = existing.clone().unwrap_or_else(|| format!("{VOLUME_PREFIX}{}", object::random_suffix(5)));
     let mut mounted = false;
     for list in ["initContainers", "containers"] {
-        for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
+        // Not by index: that would write a null for a list that is not there.
+        let containers =
+            pod.get_mut("spec").and_then(|spec| spec.get_mut(list)).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten() {
             let has = object::items(container, "/volumeMounts")
                 .iter()
                 .any(|m| object::field(m, "mountPath") == MOUNT_PATH);
