@@ -108,7 +108,8 @@ fn skip_reasons() {
         pod
     };
     let enabled = [(annotations::INJECT, "enabled")];
-    let cases: [(Value, &[(&str, &str)], SkipReason); 8] = [
+    type Case<'a> = (Value, &'a [(&'a str, &'a str)], SkipReason);
+    let cases: [Case<'_>; 8] = [
         (with(|_| {}), &[], SkipReason::AnnotationAbsent),
         (with(|_| {}), &[(annotations::INJECT, "disabled")], SkipReason::DisabledAtNamespace),
         (with(|_| {}), &[(annotations::INJECT, "yes")], SkipReason::InvalidAtNamespace),
