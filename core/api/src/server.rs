@@ -44,7 +44,8 @@ struct Flow<V, M, R> {
 }
 
 /// A stream of what `render` makes of the last view sent (none at first) and the latest. Views that come while the
-/// reader is slow are skipped, so nothing queues up. It ends with `until`, or when the sender of views is gone.
+/// reader is slow are skipped, so nothing queues up. It ends with `until`, when the sender of views is gone, or with
+/// the status that `render` answers with.
 pub fn latest<V, M, R>(
     views: watch::Receiver<Arc<V>>,
     until: impl Future<Output = ()> + Send + 'static,
@@ -53,7 +54,7 @@ pub fn latest<V, M, R>(
 where
     V: Send + Sync + 'static,
     M: Send + 'static,
-    R: FnMut(Option<&V>, &V) -> Vec<M> + Send + 'static,
+    R: FnMut(Option<&V>, &V) -> Result<Vec<M>, Status> + Send + 'static,
 {
     let flow = Flow { views, until: Box::pin(until), render, sent: None, pending: VecDeque::new() };
     futures::stream::unfold(flow, |mut flow| async move {
@@ -63,12 +64,20 @@ where
             }
             if flow.sent.is_some() {
                 tokio::select! {
+                    biased;
                     () = &mut flow.until => return None,
                     changed = flow.views.changed() => changed.ok()?,
                 }
             }
             let view = Arc::clone(&flow.views.borrow_and_update());
-            flow.pending.extend((flow.render)(flow.sent.as_deref(), &view));
+            match (flow.render)(flow.sent.as_deref(), &view) {
+                Ok(messages) => flow.pending.extend(messages),
+                Err(status) => {
+                    flow.until = Box::pin(std::future::ready(()));
+                    flow.sent = Some(view);
+                    return Some((Err(status), flow));
+                }
+            }
             flow.sent = Some(view);
         }
     })

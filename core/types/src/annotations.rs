@@ -65,3 +65,29 @@ pub const FAILURE_ACCRUAL_MIN_PENALTY: &str = "balancer.linkerd.io/failure-accru
 pub const FAILURE_ACCRUAL_MAX_PENALTY: &str = "balancer.linkerd.io/failure-accrual-consecutive-max-penalty";
 /// Jitter added to ejections (0.5).
 pub const FAILURE_ACCRUAL_JITTER: &str = "balancer.linkerd.io/failure-accrual-consecutive-jitter-ratio";
+/// Ejected endpoints come back no sooner than `Retry-After` says (`true` or `false`).
+pub const FAILURE_ACCRUAL_HONOR_RETRY_AFTER: &str =
+    "balancer.alpha.linkerd.io/failure-accrual-honor-retry-after";
+/// Success rate below which `unified` ejects (0.8).
+pub const FAILURE_ACCRUAL_SUCCESS_RATE: &str =
+    "balancer.alpha.linkerd.io/failure-accrual-success-rate-threshold";
+/// Time over which `unified` counts (10s).
+pub const FAILURE_ACCRUAL_WINDOW: &str = "balancer.alpha.linkerd.io/failure-accrual-success-rate-window";
+/// Requests below which `unified` does not judge (5).
+pub const FAILURE_ACCRUAL_MIN_REQUESTS: &str =
+    "balancer.alpha.linkerd.io/failure-accrual-success-rate-min-requests";
+
+/// Time for a whole request.
+pub const TIMEOUT_REQUEST: &str = "timeout.linkerd.io/request";
+/// Time for a response, once the request is sent.
+pub const TIMEOUT_RESPONSE: &str = "timeout.linkerd.io/response";
+/// Time between two frames.
+pub const TIMEOUT_IDLE: &str = "timeout.linkerd.io/idle";
+/// Responses that are retried: `5xx`, `gateway-error`, codes and ranges of codes.
+pub const RETRY_HTTP: &str = "retry.linkerd.io/http";
+/// gRPC statuses that are retried.
+pub const RETRY_GRPC: &str = "retry.linkerd.io/grpc";
+/// How often a request is retried (1).
+pub const RETRY_LIMIT: &str = "retry.linkerd.io/limit";
+/// Time for one attempt of a request that can be retried.
+pub const RETRY_TIMEOUT: &str = "retry.linkerd.io/timeout";

@@ -36,3 +36,5 @@ pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 pub const SLICE_MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// The managed-by value of slices written by the service mirror.
 pub const SLICE_MANAGER_MIRROR: &str = "linkerd-service-mirror";
+/// On federated Services that the mirror makes, so that they are told from mirrors of one cluster.
+pub const FEDERATED_SERVICE: &str = "mirror.linkerd.io/federated-service";

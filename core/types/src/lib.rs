@@ -10,12 +10,14 @@ mod authority;
 mod duration;
 mod identity;
 mod names;
+mod opaque;
 mod port_set;
 
 pub use authority::{Authority, AuthorityError};
 pub use duration::{DurationError, parse_duration};
 pub use identity::{Identity, IdentityError, WorkloadIdentity};
 pub use names::{ClusterName, NameError, federated_name, mirror_name, validate_dns_label};
+pub use opaque::{AppProtocol, OpaquePorts};
 pub use port_set::{PortSet, PortSetError};
 
 /// The version of this build, shared by every image and by `meshctl`.
