@@ -98,6 +98,14 @@ pub enum Error {
         /// The reason to state.
         message: String,
     },
+    /// A gRPC route's filter answers in place of the destination.
+    #[error("{message}")]
+    InjectedGrpc {
+        /// The gRPC code to answer with.
+        code: u32,
+        /// The reason to state.
+        message: String,
+    },
     /// The connection leads back to this proxy.
     #[error("connection to {0} would loop")]
     Loop(SocketAddr),
@@ -217,13 +225,16 @@ impl Error {
     }
 
     /// The gRPC status code that tells the client.
-    pub fn grpc_status(&self) -> u8 {
-        const INVALID_ARGUMENT: u8 = 3;
-        const DEADLINE_EXCEEDED: u8 = 4;
-        const NOT_FOUND: u8 = 5;
-        const PERMISSION_DENIED: u8 = 7;
-        const ABORTED: u8 = 10;
-        const UNAVAILABLE: u8 = 14;
+    pub fn grpc_status(&self) -> u32 {
+        const INVALID_ARGUMENT: u32 = 3;
+        const DEADLINE_EXCEEDED: u32 = 4;
+        const NOT_FOUND: u32 = 5;
+        const PERMISSION_DENIED: u32 = 7;
+        const ABORTED: u32 = 10;
+        const UNAVAILABLE: u32 = 14;
+        if let Self::InjectedGrpc { code, .. } = self {
+            return *code;
+        }
         match self.status() {
             StatusCode::FORBIDDEN => PERMISSION_DENIED,
             StatusCode::GATEWAY_TIMEOUT if !self.retry_safe() => DEADLINE_EXCEEDED,
@@ -258,7 +269,7 @@ impl Error {
         let map = response.headers_mut();
         if grpc {
             map.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-            map.insert("grpc-status", HeaderValue::from(u16::from(self.grpc_status())));
+            map.insert("grpc-status", HeaderValue::from(self.grpc_status()));
             map.insert("grpc-message", reason.clone());
         } else {
             map.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));

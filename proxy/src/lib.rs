@@ -14,6 +14,7 @@ pub mod identity;
 pub mod inbound;
 pub mod metered;
 pub mod rt;
+pub mod rules;
 pub mod run;
 pub mod shared;
 mod worker;

@@ -4,7 +4,7 @@ use super::app::App;
 use super::headers;
 use super::metrics::Requests;
 use super::policies::PolicyReceiver;
-use super::policy::{Client, ClientTls, Meta, ServerPolicy, authorize, find_route};
+use super::policy::{Client, ClientTls, Meta, ServerPolicy, Taken};
 use super::tcp::unauthorized;
 use super::{Inbound, InboundMetrics};
 use crate::body::{Body, End, Observe};
@@ -12,8 +12,9 @@ use crate::drain::Drain;
 use crate::error::{Error, is_grpc};
 use crate::http::server::{self, Handler};
 use crate::http::{orig_proto, upgrade};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use mesh_net::Http;
+use mesh_rules::{ShortCircuit, apply_request};
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -35,6 +36,13 @@ struct Connection {
 
 /// Positions of a route (if there are routes) and of its authorization.
 type RouteKey = (Option<usize>, usize);
+
+/// What a request may do.
+struct Permit<'a> {
+    metrics: Rc<Requests>,
+    /// The route, if the server has routes.
+    taken: Option<Taken<'a>>,
+}
 
 #[derive(Default)]
 struct Resolved {
@@ -87,9 +95,14 @@ impl Connection {
         let started = Instant::now();
         let meshed = matches!(self.client.tls, ClientTls::Mesh(_));
         let carried = if meshed { orig_proto::downgrade_request(&mut request) } else { None };
-        let metrics = self.authorize(&request)?;
-        metrics.requests.inc();
-        metrics.allowed.inc();
+        let policy = Arc::clone(&self.policy.borrow());
+        let permit = self.authorize(&policy, &request)?;
+        permit.metrics.requests.inc();
+        permit.metrics.allowed.inc();
+        if let Some(answer) = permit.filter(&mut request)? {
+            return Ok(answer);
+        }
+        let metrics = permit.metrics;
         headers::sanitize(request.headers_mut(), self.client.identity());
         let client_upgrade = upgrade::of_request(&mut request);
         let connect = *request.method() == Method::CONNECT;
@@ -115,37 +128,78 @@ impl Connection {
         Ok(response.map(|body| body.observed(observer)))
     }
 
-    /// Finds the route and the authorization, and the metric handles for both.
-    fn authorize(&self, request: &Request<Body>) -> Result<Rc<Requests>, Error> {
-        let policy = Arc::clone(&self.policy.borrow());
-        let no_route = Meta { group: "".into(), kind: "default".into(), name: "default".into() };
-        let (route, meta, authorizations) = match find_route(policy.routes(), request) {
-            Some((index, route)) => (Some(index), &route.meta, &route.authorizations),
-            // No routes at all: the server itself decides.
-            None if policy.routes().is_empty() => (None, &no_route, &policy.authorizations),
-            None => {
-                self.metrics.route_not_found(self.target, &self.client, &policy);
-                return Err(Error::RouteNotFound);
-            }
+    /// Finds the route and the authorization, and what both lead to.
+    fn authorize<'a>(
+        &self,
+        policy: &'a Arc<ServerPolicy>,
+        request: &Request<Body>,
+    ) -> Result<Permit<'a>, Error> {
+        let taken = match policy.routes() {
+            None => None,
+            Some(routes) => match routes.find(request) {
+                Some(taken) => Some(taken),
+                None => {
+                    self.metrics.route_not_found(self.target, &self.client, policy);
+                    return Err(Error::RouteNotFound);
+                }
+            },
         };
-        let Some(authorization) = authorize(authorizations, &self.client) else {
-            self.metrics.http_denied(self.target, &self.client, &policy, meta);
+        let authorizations =
+            taken.as_ref().map_or(&policy.authorizations, |taken| &taken.route.authorizations);
+        let found = authorizations.iter().position(|authorization| authorization.permits(&self.client));
+        let meta = || taken.as_ref().map_or_else(Meta::default_route, |taken| taken.route.meta.clone());
+        let Some(position) = found else {
+            self.metrics.http_denied(self.target, &self.client, policy, &meta());
             return Err(unauthorized("request", &policy.meta.name, &self.client));
         };
-        let position = authorizations.iter().position(|a| std::ptr::eq(a, authorization)).unwrap_or_default();
-        let mut resolved = self.resolved.borrow_mut();
-        if !resolved.policy.as_ref().is_some_and(|known| Arc::ptr_eq(known, &policy)) {
-            resolved.policy = Some(Arc::clone(&policy));
-            resolved.requests.clear();
+        let key = (taken.as_ref().map(|taken| taken.index), position);
+        let metrics = self.resolved.borrow_mut().requests(policy, key, || {
+            self.metrics.requests(self.target, &self.client, policy, &meta(), &authorizations[position])
+        });
+        Ok(Permit { metrics, taken })
+    }
+}
+
+impl Resolved {
+    /// The handles for a route and authorization of a policy, looked up once.
+    fn requests(
+        &mut self,
+        policy: &Arc<ServerPolicy>,
+        key: RouteKey,
+        make: impl FnOnce() -> Requests,
+    ) -> Rc<Requests> {
+        if !self.policy.as_ref().is_some_and(|known| Arc::ptr_eq(known, policy)) {
+            self.policy = Some(Arc::clone(policy));
+            self.requests.clear();
         }
-        let key = (route, position);
-        if let Some((_, found)) = resolved.requests.iter().find(|(k, _)| *k == key) {
-            return Ok(Rc::clone(found));
+        if let Some((_, found)) = self.requests.iter().find(|(known, _)| *known == key) {
+            return Rc::clone(found);
         }
-        let requests =
-            Rc::new(self.metrics.requests(self.target, &self.client, &policy, meta, authorization));
-        resolved.requests.push((key, Rc::clone(&requests)));
-        Ok(requests)
+        let requests = Rc::new(make());
+        self.requests.push((key, Rc::clone(&requests)));
+        requests
+    }
+}
+
+impl Permit<'_> {
+    /// Lets the route's filters work on the request; they may answer in the application's place.
+    fn filter(&self, request: &mut Request<Body>) -> Result<Option<Response<Body>>, Error> {
+        let Some(taken) = &self.taken else { return Ok(None) };
+        match apply_request(taken.filters, request, taken.matched, rand::random()) {
+            Ok(()) => Ok(None),
+            Err(ShortCircuit::Fail { grpc: Some(code), message, .. }) => {
+                Err(Error::InjectedGrpc { code: u32::from(code), message })
+            }
+            Err(ShortCircuit::Fail { status, message, .. }) => Err(Error::Injected { status, message }),
+            Err(ShortCircuit::Redirect { status, location }) => {
+                let location = HeaderValue::try_from(location)
+                    .map_err(|error| Error::InvalidRequest(error.to_string()))?;
+                let mut response = Response::new(Body::Empty);
+                *response.status_mut() = status;
+                response.headers_mut().insert(header::LOCATION, location);
+                Ok(Some(response))
+            }
+        }
     }
 }
 

@@ -13,7 +13,7 @@ mod routes;
 
 pub use convert::{PolicyError, server_policy};
 pub use default::default_policy;
-pub use routes::{Route, find as find_route};
+pub use routes::{Route, Routes, Taken, Target};
 
 /// A resource that metrics name: `{group}/{kind}/{name}`, or `default/<name>` where there is no resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -45,14 +45,14 @@ pub enum Protocol {
         /// The limit.
         timeout: Duration,
         /// Routes; none means that every request belongs to the server itself.
-        routes: Arc<[Route]>,
+        routes: Arc<Routes>,
     },
     /// HTTP/1, which may come as HTTP/2 between proxies.
-    Http1(Arc<[Route]>),
+    Http1(Arc<Routes>),
     /// HTTP/2.
-    Http2(Arc<[Route]>),
+    Http2(Arc<Routes>),
     /// gRPC over HTTP/2.
-    Grpc(Arc<[Route]>),
+    Grpc(Arc<Routes>),
     /// Bytes.
     Opaque,
     /// TLS of the application's own.
@@ -115,6 +115,13 @@ pub enum ClientTls {
     None,
 }
 
+impl Meta {
+    /// What metrics call the route where a server has none.
+    pub fn default_route() -> Self {
+        Self { group: "".into(), kind: "default".into(), name: "default".into() }
+    }
+}
+
 impl Client {
     /// The verified identity.
     pub fn identity(&self) -> Option<&Identity> {
@@ -133,28 +140,24 @@ impl Client {
 impl ServerPolicy {
     /// The authorization that lets `client` connect.
     pub fn authorize(&self, client: &Client) -> Option<&Authorization> {
-        authorize(&self.authorizations, client)
+        self.authorizations.iter().find(|authorization| authorization.permits(client))
     }
 
-    /// The HTTP routes.
-    pub fn routes(&self) -> &[Route] {
+    /// The HTTP routes; without any, the server itself decides about every request.
+    pub fn routes(&self) -> Option<&Routes> {
         match &self.protocol {
             Protocol::Detect { routes, .. }
             | Protocol::Http1(routes)
             | Protocol::Http2(routes)
-            | Protocol::Grpc(routes) => routes,
-            Protocol::Opaque | Protocol::Tls => &[],
+            | Protocol::Grpc(routes) => Some(routes).filter(|routes| !routes.is_empty()).map(AsRef::as_ref),
+            Protocol::Opaque | Protocol::Tls => None,
         }
     }
 }
 
-/// The first authorization that lets `client` in.
-pub fn authorize<'a>(authorizations: &'a [Authorization], client: &Client) -> Option<&'a Authorization> {
-    authorizations.iter().find(|authorization| authorization.permits(client))
-}
-
 impl Authorization {
-    fn permits(&self, client: &Client) -> bool {
+    /// Whether it lets `client` in.
+    pub fn permits(&self, client: &Client) -> bool {
         self.networks.iter().any(|network| network.contains(client.addr.ip()))
             && match (&self.authentication, &client.tls) {
                 (Authentication::Unauthenticated, _) | (Authentication::Tls, ClientTls::Mesh(_)) => true,

@@ -1,11 +1,12 @@
 //! From the policy service's messages to [`ServerPolicy`].
 
-use super::routes::{PathMatch, RouteMatch};
-use super::{Authentication, Authorization, Meta, Network, Protocol, Route, ServerPolicy};
+use super::{Authentication, Authorization, Meta, Network, Protocol, Route, Routes, ServerPolicy, Target};
+use crate::rules::{self, ConvertError};
 use ipnet::IpNet;
 use mesh_api::inbound::authn::permit_mesh_tls::Clients;
 use mesh_api::inbound::{self as api, authn, proxy_protocol::Kind};
-use mesh_api::{grpc_route, http_route, meta, net};
+use mesh_api::{http_route, meta, net};
+use mesh_rules::Rule;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,9 +29,14 @@ pub enum PolicyError {
     /// Not an identity.
     #[error("authorization {0}: {1:?} is not an identity")]
     Identity(String, String),
-    /// A match we do not know.
-    #[error("route {0}: a match is missing or unknown")]
-    Match(String),
+    /// A match or filter we cannot use.
+    #[error("route {name}: {source}")]
+    Route {
+        /// The route's name.
+        name: String,
+        /// What is wrong.
+        source: ConvertError,
+    },
 }
 
 /// The policy of a port.
@@ -55,31 +61,61 @@ pub fn server_policy(server: api::Server) -> Result<ServerPolicy, PolicyError> {
     Ok(ServerPolicy { meta, protocol, authorizations })
 }
 
-fn http_routes(
-    routes: Vec<api::HttpRoute>,
-    server: &Arc<[Authorization]>,
-) -> Result<Arc<[Route]>, PolicyError> {
-    let route = |route: api::HttpRoute| {
+fn http_routes(list: Vec<api::HttpRoute>, server: &Arc<[Authorization]>) -> Result<Arc<Routes>, PolicyError> {
+    let mut routes = Routes::default();
+    for route in list {
         let meta = from_metadata(route.metadata);
-        let matches = route.rules.into_iter().flat_map(|rule| rule.matches);
-        let matches = matches
-            .map(|m| http_match(m).ok_or_else(|| PolicyError::Match(meta.name.to_string())))
-            .collect::<Result<_, _>>()?;
-        Ok(Route { authorizations: joined(server, route.authorizations)?, meta, matches })
-    };
-    routes.into_iter().map(route).collect()
+        let index = routes.next();
+        let rules = route.rules.into_iter().map(|rule| http_rule(rule, index)).collect();
+        let matching = matching(route.hosts, rules, &meta)?;
+        routes.push(Route { authorizations: joined(server, route.authorizations)?, meta }, matching);
+    }
+    Ok(Arc::new(routes))
 }
 
-fn grpc_routes(
-    routes: Vec<api::GrpcRoute>,
-    server: &Arc<[Authorization]>,
-) -> Result<Arc<[Route]>, PolicyError> {
-    let route = |route: api::GrpcRoute| {
+fn grpc_routes(list: Vec<api::GrpcRoute>, server: &Arc<[Authorization]>) -> Result<Arc<Routes>, PolicyError> {
+    let mut routes = Routes::default();
+    for route in list {
         let meta = from_metadata(route.metadata);
-        let matches = route.rules.into_iter().flat_map(|rule| rule.matches).map(grpc_match).collect();
-        Ok(Route { authorizations: joined(server, route.authorizations)?, meta, matches })
+        let index = routes.next();
+        let rules = route.rules.into_iter().map(|rule| grpc_rule(rule, index)).collect();
+        let matching = matching(route.hosts, rules, &meta)?;
+        routes.push(Route { authorizations: joined(server, route.authorizations)?, meta }, matching);
+    }
+    Ok(Arc::new(routes))
+}
+
+fn matching(
+    hosts: Vec<http_route::HostMatch>,
+    rules: Result<Vec<Rule<Target>>, ConvertError>,
+    meta: &Meta,
+) -> Result<mesh_rules::Route<Target>, PolicyError> {
+    let hosts = hosts.into_iter().map(rules::host_match).collect::<Result<_, _>>();
+    let error = |source| PolicyError::Route { name: meta.name.to_string(), source };
+    Ok(mesh_rules::Route { hosts: hosts.map_err(error)?, rules: rules.map_err(error)? })
+}
+
+fn http_rule(rule: api::http_route::Rule, index: usize) -> Result<Rule<Target>, ConvertError> {
+    use api::http_route::filter::Kind;
+    let filter = |filter: api::http_route::Filter| match filter.kind.ok_or(ConvertError::Unknown("filter"))? {
+        Kind::FailureInjector(failure) => rules::http_failure(failure),
+        Kind::RequestHeaderModifier(edit) => rules::request_headers(edit),
+        Kind::Redirect(redirect) => rules::redirect(redirect),
     };
-    routes.into_iter().map(route).collect()
+    let filters = rule.filters.into_iter().map(filter).collect::<Result<_, _>>()?;
+    let matches = rule.matches.into_iter().map(rules::http_match).collect::<Result<_, _>>()?;
+    Ok(Rule { matches, value: Target { index, filters } })
+}
+
+fn grpc_rule(rule: api::grpc_route::Rule, index: usize) -> Result<Rule<Target>, ConvertError> {
+    use api::grpc_route::filter::Kind;
+    let filter = |filter: api::grpc_route::Filter| match filter.kind.ok_or(ConvertError::Unknown("filter"))? {
+        Kind::FailureInjector(failure) => rules::grpc_failure(failure),
+        Kind::RequestHeaderModifier(edit) => rules::request_headers(edit),
+    };
+    let filters = rule.filters.into_iter().map(filter).collect::<Result<_, _>>()?;
+    let matches = rule.matches.into_iter().map(rules::grpc_match).collect::<Result<_, _>>()?;
+    Ok(Rule { matches, value: Target { index, filters } })
 }
 
 /// A route's own authorizations extend the server's.
@@ -88,28 +124,6 @@ fn joined(server: &Arc<[Authorization]>, own: Vec<api::Authz>) -> Result<Arc<[Au
         return Ok(Arc::clone(server));
     }
     Ok(server.iter().cloned().chain(authorizations(own)?.iter().cloned()).collect())
-}
-
-fn http_match(m: http_route::HttpRouteMatch) -> Option<RouteMatch> {
-    use http_route::path_match::Kind;
-    let path = match m.path.and_then(|p| p.kind) {
-        None => PathMatch::Prefix("/".to_owned()),
-        Some(Kind::Exact(path)) => PathMatch::Exact(path),
-        Some(Kind::Prefix(path)) => PathMatch::Prefix(path),
-        Some(Kind::Regex(_)) => return None,
-    };
-    let method = m.method.map(http::Method::try_from).transpose().ok()?;
-    Some(RouteMatch { path, method })
-}
-
-fn grpc_match(m: grpc_route::GrpcRouteMatch) -> RouteMatch {
-    let rpc = m.rpc.unwrap_or_default();
-    let path = match (rpc.service.as_str(), rpc.method.as_str()) {
-        ("", _) => PathMatch::Prefix("/".to_owned()),
-        (service, "") => PathMatch::Prefix(format!("/{service}")),
-        (service, method) => PathMatch::Exact(format!("/{service}/{method}")),
-    };
-    RouteMatch { path, method: None }
 }
 
 fn authorizations(list: Vec<api::Authz>) -> Result<Arc<[Authorization]>, PolicyError> {

@@ -41,7 +41,7 @@ pub fn default_policy(config: &Inbound, port: u16) -> ServerPolicy {
     let protocol = if config.opaque.contains(port) {
         Protocol::Opaque
     } else {
-        Protocol::Detect { timeout: config.detect_timeout, routes: Arc::new([]) }
+        Protocol::Detect { timeout: config.detect_timeout, routes: Arc::default() }
     };
     ServerPolicy { meta, protocol, authorizations }
 }

@@ -1,72 +1,68 @@
-//! Which route of an inbound policy a request takes.
+//! Which route of an inbound policy a request takes, and who may take it.
 
 use super::{Authorization, Meta};
-use http::{Method, Request};
+use http::Request;
+use mesh_rules::{Filter, RequestMatch};
 use std::sync::Arc;
 
-/// A route: what it matches, and who may take it.
+/// The routes of a server.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Routes {
+    matching: Vec<mesh_rules::Route<Target>>,
+    routes: Vec<Route>,
+}
+
+/// A route resource.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
-    /// The route resource.
+    /// Its name.
     pub meta: Meta,
-    /// Any of these.
-    pub matches: Vec<RouteMatch>,
     /// Who may take it.
     pub authorizations: Arc<[Authorization]>,
 }
 
-/// All of these.
+/// Where a rule leads.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RouteMatch {
-    /// What the path must be.
-    pub path: PathMatch,
-    /// What the method must be.
-    pub method: Option<Method>,
+pub struct Target {
+    /// Position of the route.
+    pub index: usize,
+    /// What the rule does to requests, in order.
+    pub filters: Vec<Filter>,
 }
 
-/// What a path must be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PathMatch {
-    /// Exactly this.
-    Exact(String),
-    /// This or below it, by whole segments.
-    Prefix(String),
+/// The route a request takes.
+pub struct Taken<'a> {
+    /// Its position.
+    pub index: usize,
+    /// The route.
+    pub route: &'a Route,
+    /// The match that led here.
+    pub matched: Option<&'a RequestMatch>,
+    /// What to do to the request, in order.
+    pub filters: &'a [Filter],
 }
 
-impl RouteMatch {
-    fn matches<B>(&self, request: &Request<B>) -> bool {
-        let path = request.uri().path();
-        self.method.as_ref().is_none_or(|method| method == request.method())
-            && match &self.path {
-                PathMatch::Exact(exact) => path == exact,
-                PathMatch::Prefix(prefix) => {
-                    let prefix = prefix.trim_end_matches('/');
-                    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-                }
-            }
+impl Routes {
+    /// Adds a route; its rules lead to [`Routes::next`].
+    pub fn push(&mut self, route: Route, matching: mesh_rules::Route<Target>) {
+        self.routes.push(route);
+        self.matching.push(matching);
     }
 
-    /// More specific matches win: exact paths before prefixes, longer before shorter, with a method before without.
-    fn rank(&self) -> (bool, usize, bool) {
-        let (exact, len) = match &self.path {
-            PathMatch::Exact(path) => (true, path.len()),
-            PathMatch::Prefix(path) => (false, path.len()),
-        };
-        (exact, len, self.method.is_some())
+    /// The position of the route that is added next.
+    pub fn next(&self) -> usize {
+        self.routes.len()
     }
-}
 
-/// The most specific route that matches, with its position.
-pub fn find<'a, B>(routes: &'a [Route], request: &Request<B>) -> Option<(usize, &'a Route)> {
-    let best =
-        |route: &Route| route.matches.iter().filter(|m| m.matches(request)).map(RouteMatch::rank).max();
-    let mut found: Option<((bool, usize, bool), usize)> = None;
-    for (index, route) in routes.iter().enumerate() {
-        if let Some(rank) = best(route)
-            && found.is_none_or(|(best, _)| rank > best)
-        {
-            found = Some((rank, index));
-        }
+    /// Whether there are none: then the server itself decides about every request.
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty()
     }
-    found.map(|(_, index)| (index, &routes[index]))
+
+    /// The most specific route that matches.
+    pub fn find<B>(&self, request: &Request<B>) -> Option<Taken<'_>> {
+        let found = mesh_rules::find(&self.matching, request)?;
+        let Target { index, filters } = found.value;
+        Some(Taken { index: *index, route: self.routes.get(*index)?, matched: found.by, filters })
+    }
 }
