@@ -6,6 +6,7 @@ mod deployment;
 mod dirty;
 mod driver;
 pub(crate) mod endpoints;
+mod events;
 mod job;
 pub(crate) mod load_balancer;
 pub(crate) mod object;

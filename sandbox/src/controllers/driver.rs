@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Exposed;
 use super::dirty::{self, Target};
+use super::events::{self, Note};
 use super::load_balancer::AddressPool;
 use super::object::{self, Key};
 use super::plan::{Action, Plan};
@@ -34,6 +35,8 @@ const BATCH: usize = 1024;
 struct Done {
     target: Target,
     outcomes: Vec<Outcome>,
+    /// What to tell if all went well.
+    notes: Vec<Note>,
 }
 
 struct Driver {
@@ -117,10 +120,16 @@ impl Driver {
 
     fn settle(&mut self, done: Done) {
         self.busy.remove(&done.target);
+        let mut notes = Vec::new();
         let mut refused = None;
         let mut failed = false;
         for outcome in done.outcomes {
             match outcome {
+                Outcome::Created(kind, object) => {
+                    let told = (kind == Kind::Pod).then(|| events::of_creation(&done.target, &object));
+                    notes.extend(told.flatten());
+                    self.take_in(Seen::Present(kind, object));
+                }
                 Outcome::Written(kind, object) => self.take_in(Seen::Present(kind, object)),
                 Outcome::Deleting(kind, key, uid) => {
                     self.world.mark_deleting(kind, &key, &uid);
@@ -143,8 +152,15 @@ impl Driver {
         if let Some((kind, key)) = owner
             && self.world.failure(kind, &key) != refused.as_deref()
         {
+            notes.extend(refused.as_deref().and_then(|reason| events::of_refusal(&done.target, reason)));
             self.world.note_failure(kind, &key, refused);
             self.dirty.insert(done.target.clone());
+        }
+        if !failed {
+            notes.extend(done.notes);
+        }
+        for note in notes {
+            events::tell(&self.client, &self.world, note);
         }
         if failed {
             let count = self.failures.entry(done.target.clone()).or_default();
@@ -195,12 +211,15 @@ impl Driver {
                 continue;
             }
             self.busy.insert(target.clone());
+            let told =
+                plan.actions.iter().filter_map(|action| events::of_action(&self.world, &target, action));
+            let notes = told.collect();
             let (client, done) = (self.client.clone(), self.done.clone());
             tokio::spawn(async move {
                 let writes = plan.actions.into_iter().map(|action| writer::write(client.clone(), action));
                 let outcomes = futures::stream::iter(writes).buffered(PARALLEL_WRITES).collect().await;
                 // The driver is gone only at shutdown, when nobody needs the answer.
-                let _ = done.send(Done { target, outcomes });
+                let _ = done.send(Done { target, outcomes, notes });
             });
         }
     }

@@ -21,6 +21,8 @@ pub(crate) enum Seen {
 
 /// What came of one write.
 pub(crate) enum Outcome {
+    /// The new object.
+    Created(Kind, Arc<Value>),
     /// The object as it is now.
     Written(Kind, Arc<Value>),
     /// The deletion was accepted.
@@ -53,7 +55,7 @@ pub(crate) async fn watch(client: LocalClient, kind: Kind, seen: mpsc::Sender<Se
 pub(crate) async fn write(client: LocalClient, action: Action) -> Outcome {
     let written = match &action {
         Action::Create(kind, object) => {
-            client.create(kind.resource(), object.clone()).await.map(|object| Outcome::Written(*kind, object))
+            client.create(kind.resource(), object.clone()).await.map(|object| Outcome::Created(*kind, object))
         }
         Action::Patch(kind, key, patch) => merge(&client, *kind, key, "", patch).await,
         Action::PatchStatus(kind, key, patch) => merge(&client, *kind, key, "status", patch).await,

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use mesh_sandbox::{Sandbox, UpOptions};
 
-pub struct Bed {
-    pub sandbox: Sandbox,
-    pub state: tempfile::TempDir,
+pub(crate) struct Bed {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) state: tempfile::TempDir,
     supervisor: Option<std::thread::JoinHandle<()>>,
 }
 
 /// Brings clusters up in this process.
-pub fn up(clusters: &[&str]) -> Bed {
+pub(crate) fn up(clusters: &[&str]) -> Bed {
     let missing = mesh_sandbox::preflight();
     assert!(missing.is_empty(), "these tests need: {missing:#?}");
     let state = tempfile::tempdir().unwrap();
@@ -50,13 +50,13 @@ impl Drop for Bed {
 
 impl Bed {
     /// Runs kubectl against a cluster; answers its standard output.
-    pub fn kubectl(&self, cluster: &str, arguments: &[&str]) -> String {
+    pub(crate) fn kubectl(&self, cluster: &str, arguments: &[&str]) -> String {
         let output = self.try_kubectl(cluster, arguments);
         assert!(output.2, "kubectl {arguments:?}: {}{}", output.0, output.1);
         output.0
     }
 
-    pub fn try_kubectl(&self, cluster: &str, arguments: &[&str]) -> (String, String, bool) {
+    pub(crate) fn try_kubectl(&self, cluster: &str, arguments: &[&str]) -> (String, String, bool) {
         let output = Command::new("kubectl")
             .arg("--kubeconfig")
             .arg(self.sandbox.kubeconfig())
@@ -69,7 +69,7 @@ impl Bed {
     }
 
     /// Applies YAML.
-    pub fn apply(&self, cluster: &str, yaml: &str) {
+    pub(crate) fn apply(&self, cluster: &str, yaml: &str) {
         let file = self.state.path().join(format!("apply-{}.yaml", yaml.len()));
         std::fs::write(&file, yaml).unwrap();
         self.kubectl(cluster, &["apply", "-f", file.to_str().unwrap()]);
@@ -77,7 +77,7 @@ impl Bed {
 }
 
 /// Waits until `check` answers something.
-pub fn eventually<T>(what: &str, within: Duration, mut check: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, within: Duration, mut check: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + within;
     loop {
         if let Some(value) = check() {

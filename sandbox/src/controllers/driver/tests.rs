@@ -2,7 +2,7 @@
 
 use super::*;
 use mesh_apiserver::{ApiServer, Config, Handle, PatchKind, Selection, WatchEvent};
-use serde_json::json;
+use serde_json::{Value, json};
 
 struct Bed {
     api: Handle,
