@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use crate::error::Error;
 use address::Allocator;
-pub use netns::NetNs;
+pub(crate) use netns::NetNs;
 
 /// What pods use as their gateway; no interface has it, the neighbour entry is enough.
 const POD_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
@@ -30,43 +30,43 @@ const FIRST_CLUSTER: u8 = 1;
 
 /// The network between clusters: 198.18.0.0/15 (the benchmark range of RFC 2544), a /24 of it per cluster.
 #[derive(Debug, Clone)]
-pub struct Wan {
+pub(crate) struct Wan {
     netns: NetNs,
 }
 
 /// The addresses of one cluster.
 #[derive(Debug, Clone)]
-pub struct ClusterNet {
+pub(crate) struct ClusterNet {
     /// 1 for the first cluster; decides its WAN addresses, 198.18.`index`.0/24.
-    pub index: u8,
+    pub(crate) index: u8,
     /// Cluster name, for messages.
-    pub name: String,
+    pub(crate) name: String,
     /// Where pod addresses come from.
-    pub pod_cidr: Ipv4Net,
+    pub(crate) pod_cidr: Ipv4Net,
     /// Where cluster IPs come from. Its first address is the API server's, its tenth the cluster DNS server's.
-    pub service_cidr: Ipv4Net,
+    pub(crate) service_cidr: Ipv4Net,
     /// Pod addresses are routed on the WAN: every cluster then needs a pod range of its own.
-    pub flat: bool,
+    pub(crate) flat: bool,
 }
 
 impl ClusterNet {
     /// The addresses the WAN routes to this cluster.
-    pub fn external(&self) -> Ipv4Net {
+    pub(crate) fn external(&self) -> Ipv4Net {
         Ipv4Net::new_assert(Ipv4Addr::new(198, 18, self.index, 0), 24)
     }
 
     /// The node's address, the source of what leaves the cluster.
-    pub fn node_ip(&self) -> Ipv4Addr {
+    pub(crate) fn node_ip(&self) -> Ipv4Addr {
         Ipv4Addr::new(198, 18, self.index, 2)
     }
 
     /// The cluster IP of the API server.
-    pub fn api_ip(&self) -> Ipv4Addr {
+    pub(crate) fn api_ip(&self) -> Ipv4Addr {
         nth(self.service_cidr, 1)
     }
 
     /// The cluster IP of the cluster DNS server.
-    pub fn dns_ip(&self) -> Ipv4Addr {
+    pub(crate) fn dns_ip(&self) -> Ipv4Addr {
         nth(self.service_cidr, 10)
     }
 
@@ -84,21 +84,21 @@ impl Wan {
     ///
     /// # Errors
     /// When namespaces or links cannot be made (this needs root).
-    pub fn create() -> Result<Self, Error> {
+    pub(crate) fn create() -> Result<Self, Error> {
         let netns = NetNs::create()?;
         link::prepare_router(&netns)?;
         Ok(Self { netns })
     }
 
     /// The WAN's namespace.
-    pub fn netns(&self) -> &NetNs {
+    pub(crate) fn netns(&self) -> &NetNs {
         &self.netns
     }
 }
 
 /// The network of one cluster's node. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct ClusterNetwork(Arc<Inner>);
+pub(crate) struct ClusterNetwork(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -112,7 +112,7 @@ impl ClusterNetwork {
     ///
     /// # Errors
     /// When namespaces, links or nft rules cannot be made (this needs root).
-    pub fn create(wan: &Wan, net: ClusterNet) -> Result<Self, Error> {
+    pub(crate) fn create(wan: &Wan, net: ClusterNet) -> Result<Self, Error> {
         if net.index < FIRST_CLUSTER {
             return Err(Error::Refused(format!("cluster {}: the first cluster has index 1", net.name)));
         }
@@ -125,12 +125,12 @@ impl ClusterNetwork {
     }
 
     /// The cluster's addresses.
-    pub fn net(&self) -> &ClusterNet {
+    pub(crate) fn net(&self) -> &ClusterNet {
         &self.0.net
     }
 
     /// The node's namespace.
-    pub fn netns(&self) -> &NetNs {
+    pub(crate) fn netns(&self) -> &NetNs {
         &self.0.netns
     }
 
@@ -138,7 +138,7 @@ impl ClusterNetwork {
     ///
     /// # Errors
     /// When no address is left, or namespaces or links cannot be made.
-    pub fn attach_pod(&self) -> Result<PodNetwork, Error> {
+    pub(crate) fn attach_pod(&self) -> Result<PodNetwork, Error> {
         let ip = self.0.addresses.lock().take().ok_or_else(|| {
             Error::Refused(format!(
                 "no pod address is left in {} of {}",
@@ -153,7 +153,7 @@ impl ClusterNetwork {
 
 /// The network of one pod. Dropping it gives its address back; the namespace goes when nothing runs in it any more.
 #[derive(Debug)]
-pub struct PodNetwork {
+pub(crate) struct PodNetwork {
     cluster: ClusterNetwork,
     netns: NetNs,
     ip: Ipv4Addr,
@@ -161,12 +161,12 @@ pub struct PodNetwork {
 
 impl PodNetwork {
     /// The pod's namespace.
-    pub fn netns(&self) -> &NetNs {
+    pub(crate) fn netns(&self) -> &NetNs {
         &self.netns
     }
 
     /// The pod's address.
-    pub fn ip(&self) -> Ipv4Addr {
+    pub(crate) fn ip(&self) -> Ipv4Addr {
         self.ip
     }
 
@@ -174,7 +174,7 @@ impl PodNetwork {
     ///
     /// # Errors
     /// When the link cannot be removed.
-    pub fn detach(&self) -> Result<(), Error> {
+    pub(crate) fn detach(&self) -> Result<(), Error> {
         link::disconnect_pod(&self.cluster.0.netns, self.ip)
     }
 }

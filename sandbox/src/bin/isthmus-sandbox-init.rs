@@ -1,2 +1,5 @@
-//! shim
-fn main() {}
+//! The process beside every container of a sandbox; `meshctl sandbox` starts it.
+
+fn main() -> std::process::ExitCode {
+    mesh_sandbox::container::shim::main()
+}

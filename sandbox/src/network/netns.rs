@@ -12,14 +12,14 @@ use crate::error::Error;
 
 /// A network namespace that lives as long as this handle (or a process in it). Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct NetNs(Arc<File>);
+pub(crate) struct NetNs(Arc<File>);
 
 impl NetNs {
     /// Makes an empty namespace; only a loopback interface that is down is in it.
     ///
     /// # Errors
     /// When the kernel refuses (this needs root).
-    pub fn create() -> Result<Self, Error> {
+    pub(crate) fn create() -> Result<Self, Error> {
         on_fresh_thread(|| {
             mesh_sys::unshare(&[Namespace::Network])?;
             Self::current()
@@ -31,7 +31,7 @@ impl NetNs {
     ///
     /// # Errors
     /// When /proc is not readable.
-    pub fn current() -> io::Result<Self> {
+    pub(crate) fn current() -> io::Result<Self> {
         Ok(Self(Arc::new(File::open("/proc/thread-self/ns/net")?)))
     }
 
@@ -39,7 +39,7 @@ impl NetNs {
     ///
     /// # Errors
     /// When the kernel refuses (this needs root).
-    pub fn enter(&self) -> io::Result<()> {
+    pub(crate) fn enter(&self) -> io::Result<()> {
         Ok(move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Network))?)
     }
 
@@ -47,7 +47,7 @@ impl NetNs {
     ///
     /// # Errors
     /// When the namespace cannot be entered.
-    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
         on_fresh_thread(|| {
             self.enter()?;
             Ok(work())
