@@ -1,10 +1,10 @@
 //! The command line: one variant per command, one module per command.
 //!
 //! A command is a `clap::Args` struct (or a `Subcommand` enum) and a `run(args, &Globals)` in its own module;
-//! adding one means a variant here and a line in [`dispatch`].
+//! adding one means a variant here and a line in [`Cli::run`].
 
 use crate::globals::Globals;
-use crate::{install, trust, version};
+use crate::{completion, install, multicluster, sandbox, trust, uninstall, version};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use std::future::Future;
@@ -25,25 +25,37 @@ pub(crate) struct Cli {
 enum Command {
     /// Print the manifests of the control plane, for kubectl apply.
     Install(Box<install::Args>),
+    /// Print what to delete to be rid of the control plane, for kubectl delete.
+    Uninstall(uninstall::Args),
+    /// Join clusters: gateway, service mirror, links.
+    #[command(subcommand, visible_alias = "mc")]
+    Multicluster(multicluster::Command),
     /// Make the certificates that linked clusters share.
     #[command(subcommand)]
     Trust(trust::Command),
     /// Print the version of meshctl, and of the control plane it reaches.
     Version(version::Args),
+    /// Print a script that completes command lines of meshctl.
+    Completion(completion::Args),
+    /// Run whole clusters on this machine.
+    #[command(subcommand)]
+    Sandbox(sandbox::Command),
 }
 
 impl Cli {
     /// Runs the command to its end.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        block_on(dispatch(self.command, &self.globals))
-    }
-}
-
-async fn dispatch(command: Command, globals: &Globals) -> anyhow::Result<ExitCode> {
-    match command {
-        Command::Install(args) => install::run(*args, globals).await,
-        Command::Trust(command) => trust::run(command, globals),
-        Command::Version(args) => version::run(args, globals).await,
+        let globals = &self.globals;
+        match self.command {
+            Command::Install(args) => block_on(install::run(*args, globals)),
+            Command::Uninstall(args) => block_on(uninstall::run(args, globals)),
+            Command::Multicluster(command) => block_on(multicluster::run(command, globals)),
+            Command::Trust(command) => trust::run(command, globals),
+            Command::Version(args) => block_on(version::run(args, globals)),
+            Command::Completion(args) => Ok(completion::run(&args)),
+            // The supervisor owns its threads: no runtime may be around it.
+            Command::Sandbox(command) => sandbox::run(command),
+        }
     }
 }
 

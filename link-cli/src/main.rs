@@ -5,14 +5,18 @@
 
 mod charts;
 mod cli;
+mod completion;
 mod globals;
 mod install;
 mod install_checks;
 mod manifest;
+mod multicluster;
 mod proxy_flags;
 mod render;
 mod report;
+mod sandbox;
 mod trust;
+mod uninstall;
 mod values;
 mod version;
 

@@ -51,6 +51,15 @@ pub(crate) fn parse(documents: Vec<String>) -> anyhow::Result<Vec<Manifest>> {
     Ok(manifests)
 }
 
+/// Manifests of objects that were made rather than rendered, in the order given.
+pub(crate) fn of(objects: Vec<Value>) -> anyhow::Result<Vec<Manifest>> {
+    let manifests = objects.into_iter().map(|object| {
+        let text = serde_saphyr::to_string(&object).context("cannot write an object as YAML")?;
+        Ok(Manifest { text, object })
+    });
+    manifests.collect()
+}
+
 /// Prints manifests to stdout.
 pub(crate) fn print(manifests: &[Manifest], format: Format) -> anyhow::Result<()> {
     let text = match format {

@@ -60,7 +60,7 @@ pub(super) fn parse(template: &str, text: &str, defines: &mut Defines) -> Result
     let (nodes, end) = parser.block()?;
     match end {
         End::File => Ok(nodes),
-        End::Else(..) | End::End => Err(error(template, parser.line, "else or end without a beginning")),
+        End::Else(..) | End::Close => Err(error(template, parser.line, "else or end without a beginning")),
     }
 }
 
@@ -74,7 +74,7 @@ struct Parser<'a> {
 /// What ended a block.
 enum End {
     File,
-    End,
+    Close,
     /// The tokens after `else`.
     Else(Vec<Token>),
 }
@@ -100,7 +100,7 @@ impl Parser<'_> {
                 _ => "",
             };
             match keyword {
-                "end" => return Ok((nodes, End::End)),
+                "end" => return Ok((nodes, End::Close)),
                 "else" => return Ok((nodes, End::Else(tokens[1..].to_vec()))),
                 "if" => nodes.push(self.conditional(&tokens[1..])?),
                 "with" => nodes.push(self.with(&tokens[1..])?),
@@ -155,7 +155,7 @@ impl Parser<'_> {
             arms.push((condition, body));
             match end {
                 End::File => return self.fail("if has no end"),
-                End::End => return Ok(Node::If(arms, Vec::new())),
+                End::Close => return Ok(Node::If(arms, Vec::new())),
                 End::Else(rest) if rest.is_empty() => return Ok(Node::If(arms, self.last_block("if")?)),
                 End::Else(rest) => match rest.split_first() {
                     Some((Token::Word(word), rest)) if word == "if" => condition = self.pipeline(rest)?,
@@ -191,7 +191,7 @@ impl Parser<'_> {
     fn two_blocks(&mut self, keyword: &str) -> Result<(Vec<Node>, Vec<Node>), RenderError> {
         let (body, end) = self.block()?;
         match end {
-            End::End => Ok((body, Vec::new())),
+            End::Close => Ok((body, Vec::new())),
             End::Else(rest) if rest.is_empty() => Ok((body, self.last_block(keyword)?)),
             End::Else(_) => self.fail(&format!("{keyword} takes a plain else")),
             End::File => self.fail(&format!("{keyword} has no end")),
@@ -200,7 +200,7 @@ impl Parser<'_> {
 
     fn last_block(&mut self, keyword: &str) -> Result<Vec<Node>, RenderError> {
         match self.block()? {
-            (body, End::End) => Ok(body),
+            (body, End::Close) => Ok(body),
             _ => self.fail(&format!("{keyword} has no end")),
         }
     }

@@ -1,0 +1,277 @@
+//! Is it going to work? Both sides are looked at, and what matters is tried from inside the importing cluster.
+
+use super::exporter::Exporter;
+use super::importer::Importer;
+use crate::globals::Globals;
+use mesh_kube::Client;
+use mesh_kube::k8s_openapi::api::apps::v1::Deployment;
+use mesh_kube::k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
+use mesh_kube::kube::Api;
+use mesh_kube::kube::api::{AttachParams, ListParams, PostParams};
+use mesh_tls::TrustBundle;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::time::SystemTime;
+use tokio::io::AsyncReadExt as _;
+
+/// Clocks further apart than this make fresh certificates look not yet valid (Linkerd's clock-skew allowance).
+const MAX_SKEW_SECONDS: f64 = 20.0;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Good,
+    Warning,
+    Error,
+}
+
+impl Mark {
+    fn glyph(self) -> char {
+        match self {
+            Self::Good => '√',
+            Self::Warning => '‼',
+            Self::Error => '×',
+        }
+    }
+}
+
+struct Cell {
+    mark: Mark,
+    text: String,
+}
+
+struct Row {
+    name: &'static str,
+    importer: Option<Cell>,
+    exporter: Option<Cell>,
+    fix: Option<String>,
+}
+
+/// All rows of the preflight.
+pub(crate) struct Report {
+    rows: Vec<Row>,
+}
+
+/// Looks at everything; a look that fails is a row, not an error.
+pub(crate) async fn run(exporter: &Exporter, importer: &Importer, globals: &Globals) -> Report {
+    let (here, there) = (&importer.client, &exporter.client);
+    let namespace = globals.linkerd_namespace.as_str();
+    let (api, mesh, clock, subnets, gateway, inside) = tokio::join!(
+        both("api server", api_version(here), api_version(there)),
+        both("mesh", mesh_version(here, namespace), mesh_version(there, namespace)),
+        clock(here, there, &importer.namespace),
+        subnets(here, there),
+        gateway(exporter),
+        from_inside(exporter, importer),
+    );
+    let mut rows = vec![api, mesh, anchors(exporter, importer), clock, gateway];
+    rows.extend(inside);
+    rows.push(subnets);
+    Report { rows }
+}
+
+impl Report {
+    pub(crate) fn has_errors(&self) -> bool {
+        let cells = self.rows.iter().flat_map(|r| [&r.importer, &r.exporter]);
+        cells.flatten().any(|c| c.mark == Mark::Error)
+    }
+
+    /// The table of ux: one row a question, one column a side, the remedy below what failed.
+    pub(crate) fn render(&self, exporting: &str, importing: &str) -> String {
+        let show = |cell: &Option<Cell>| cell.as_ref().map_or(String::new(), |c| format!("{} {}", c.mark.glyph(), c.text));
+        let width = self.rows.iter().map(|r| show(&r.importer).chars().count()).max().unwrap_or(0).clamp(20, 60) + 2;
+        let mut text = format!("  {:<22}{importing:<width$}{exporting}\n", "preflight");
+        for row in &self.rows {
+            let _ = writeln!(text, "  {:<22}{:<width$}{}", row.name, show(&row.importer), show(&row.exporter));
+            if let Some(fix) = &row.fix {
+                let _ = writeln!(text, "  {:<22}{fix}", "");
+            }
+        }
+        text
+    }
+}
+
+fn good(text: impl Into<String>) -> Cell {
+    Cell { mark: Mark::Good, text: text.into() }
+}
+
+fn bad(text: impl Into<String>) -> Cell {
+    Cell { mark: Mark::Error, text: text.into() }
+}
+
+fn warning(text: impl Into<String>) -> Cell {
+    Cell { mark: Mark::Warning, text: text.into() }
+}
+
+async fn both(
+    name: &'static str,
+    importer: impl Future<Output = Result<String, String>>,
+    exporter: impl Future<Output = Result<String, String>>,
+) -> Row {
+    let (importer, exporter) = tokio::join!(importer, exporter);
+    let cell = |outcome: Result<String, String>| outcome.map_or_else(bad, good);
+    Row { name, importer: Some(cell(importer)), exporter: Some(cell(exporter)), fix: None }
+}
+
+async fn api_version(client: &Client) -> Result<String, String> {
+    let info = client.apiserver_version().await.map_err(|e| mesh_kube::explain(&e))?;
+    Ok(info.git_version)
+}
+
+async fn mesh_version(client: &Client, namespace: &str) -> Result<String, String> {
+    let values = super::exporter::mesh_config(client, namespace, "").await.map_err(|e| e.to_string())?;
+    let version = values["linkerdVersion"].as_str().unwrap_or("of unknown version").to_owned();
+    Ok(format!("isthmus {version}"))
+}
+
+fn anchors(exporter: &Exporter, importer: &Importer) -> Row {
+    let bundles = (TrustBundle::from_pem(&importer.anchors), TrustBundle::from_pem(&exporter.anchors));
+    let (importer, fix) = match bundles {
+        (Ok(here), Ok(there)) if here == there => (good(format!("same bundle (sha256 {}…)", &here.sha256()[..8])), None),
+        (Ok(here), Ok(there)) => {
+            let shared = here.certs().iter().filter(|c| there.certs().contains(c)).count();
+            let text = format!("{} here, {} there, {shared} shared", here.certs().len(), there.certs().len());
+            let fix = "install both clusters with issuers under one anchor:  meshctl trust init --out trust --issuer A --issuer B";
+            if shared == 0 { (bad(text), Some(fix.to_owned())) } else { (warning(text), None) }
+        }
+        (Err(error), _) | (_, Err(error)) => (bad(error.to_string()), None),
+    };
+    Row { name: "trust anchors", importer: Some(importer), exporter: None, fix }
+}
+
+/// The API server's clock, told by the creation time of an object that is never kept.
+async fn server_time(client: &Client, namespace: &str) -> Option<(f64, f64)> {
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let mut object = ConfigMap::default();
+    object.metadata.name = Some("isthmus-clock".to_owned());
+    let params = PostParams { dry_run: true, ..PostParams::default() };
+    let unix = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
+    let before = unix();
+    let created = maps.create(&params, &object).await.ok()?;
+    let at = created.metadata.creation_timestamp?.0;
+    Some((at.as_second() as f64, f64::midpoint(before, unix())))
+}
+
+async fn clock(here: &Client, there: &Client, namespace: &str) -> Row {
+    let (a, b) = tokio::join!(server_time(here, namespace), server_time(there, namespace));
+    let cell = match (a, b) {
+        (Some((here, asked_here)), Some((there, asked_there))) => {
+            // Creation times are whole seconds, so half a second on either side is noise.
+            let skew = (here - asked_here) - (there - asked_there);
+            let text = format!("{skew:+.0} s apart");
+            if skew.abs() > MAX_SKEW_SECONDS { bad(text) } else { good(text) }
+        }
+        _ => warning("not compared: ConfigMaps may not be created here"),
+    };
+    Row { name: "clock", importer: Some(cell), exporter: None, fix: None }
+}
+
+async fn pod_subnets(client: &Client) -> BTreeSet<String> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let listed = nodes.list(&ListParams::default()).await.map(|l| l.items).unwrap_or_default();
+    listed.into_iter().filter_map(|n| n.spec?.pod_cidr).collect()
+}
+
+async fn subnets(here: &Client, there: &Client) -> Row {
+    let (here, there) = tokio::join!(pod_subnets(here), pod_subnets(there));
+    let parse = |set: &BTreeSet<String>| set.iter().filter_map(|s| s.parse::<ipnet::IpNet>().ok()).collect::<Vec<_>>();
+    let (ours, theirs) = (parse(&here), parse(&there));
+    let clash = ours.iter().find(|a| theirs.iter().any(|b| a.contains(b) || b.contains(*a)));
+    let cell = match clash {
+        Some(net) => warning(format!("overlap {net}: gateway mode only, flat mode would not work")),
+        None if ours.is_empty() || theirs.is_empty() => good("nodes tell no pod subnets; gateway mode does not need them"),
+        None => good("distinct"),
+    };
+    Row { name: "subnets", importer: Some(cell), exporter: None, fix: None }
+}
+
+async fn gateway(exporter: &Exporter) -> Row {
+    let gateway = &exporter.gateway;
+    let deployments: Api<Deployment> = Api::namespaced(exporter.client.clone(), &gateway.namespace);
+    let status = deployments.get(&gateway.name).await.ok().and_then(|d| d.status).unwrap_or_default();
+    let (ready, all) = (status.ready_replicas.unwrap_or(0), status.replicas.unwrap_or(0));
+    let name = format!("{}/{}", gateway.namespace, gateway.name);
+    let (cell, fix) = if gateway.addresses.is_empty() {
+        let fix = format!("wait for the address of Service {name}, or pin one with --gateway-addresses");
+        (bad("no address published"), Some(fix))
+    } else if ready == 0 {
+        let fix = format!("kubectl --context {} -n {} describe deployment {}", exporter.cluster, gateway.namespace, gateway.name);
+        (bad(format!("{} (0 of {all} ready)", address_list(exporter))), Some(fix))
+    } else {
+        (good(format!("{} ({ready} of {all} ready)", address_list(exporter))), None)
+    };
+    Row { name: "gateway", importer: None, exporter: Some(cell), fix }
+}
+
+fn address_list(exporter: &Exporter) -> String {
+    let gateway = &exporter.gateway;
+    let all = gateway.addresses.iter().map(|a| format!("{a}:{}", gateway.port));
+    all.collect::<Vec<_>>().join(", ")
+}
+
+/// The gateway and the API server as the importing cluster's mirror reaches them.
+async fn from_inside(exporter: &Exporter, importer: &Importer) -> Vec<Row> {
+    let name = "reachable from inside";
+    let Some(pod) = &importer.mirror_pod else {
+        let cell = warning("not tried: no ready linkerd-service-mirror pod");
+        return vec![Row { name, importer: Some(cell), exporter: None, fix: None }];
+    };
+    let report = match ask(exporter, importer, pod).await {
+        Ok(report) => report,
+        Err(error) => {
+            let cell = warning(format!("not tried: {error:#}"));
+            return vec![Row { name, importer: Some(cell), exporter: None, fix: None }];
+        }
+    };
+    let cell = |attempt: &Value, what: &str| match (attempt["rttMs"].as_f64(), attempt["error"].as_str()) {
+        (Some(rtt), _) => good(format!("{what} {rtt:.1} ms")),
+        (None, error) => bad(error.unwrap_or("no answer").to_owned()),
+    };
+    let gateways = report["gateways"].as_array().into_iter().flatten();
+    let mut rows: Vec<Row> = gateways
+        .map(|attempt| {
+            let failed = attempt["error"].is_string();
+            let fix = "open the way from this cluster's nodes to the gateway's ports, or pin other --gateway-addresses";
+            let shown = cell(attempt, "gateway proves its identity,");
+            Row { name, importer: Some(shown), exporter: None, fix: failed.then(|| fix.to_owned()) }
+        })
+        .collect();
+    let api = &report["apiServer"];
+    if !api.is_null() {
+        let fix = "give an address that this cluster reaches with --api-server-address";
+        let fix = api["error"].is_string().then(|| fix.to_owned());
+        let note = exporter.server_note.clone().map(good);
+        rows.push(Row { name: "api server from inside", importer: Some(cell(api, &exporter.server)), exporter: note, fix });
+    }
+    rows
+}
+
+async fn ask(exporter: &Exporter, importer: &Importer, pod: &str) -> anyhow::Result<Value> {
+    use anyhow::Context as _;
+    use base64::Engine as _;
+    let gateway = &exporter.gateway;
+    let address = exporter.server.split("://").last().unwrap_or_default().trim_end_matches('/').to_owned();
+    let address = if address.rsplit(':').next().is_some_and(|p| p.parse::<u16>().is_ok()) { address } else { format!("{address}:443") };
+    let mut command = vec!["/isthmus/isthmus-controller".to_owned(), "reach".to_owned()];
+    command.push(format!("--gateway={}", address_list(exporter).replace(", ", ",")));
+    command.push(format!("--identity={}", gateway.identity));
+    command.push(format!("--probe-port={}", gateway.probe_port));
+    command.push(format!("--probe-path={}", gateway.probe_path));
+    command.push(format!("--api-server={address}"));
+    if let Some(ca) = &exporter.server_ca {
+        let encoded = base64::engine::general_purpose::STANDARD.encode(ca);
+        command.push(format!("--api-server-ca={encoded}"));
+    }
+    let pods: Api<Pod> = Api::namespaced(importer.client.clone(), &importer.namespace);
+    let params = AttachParams::default().stdout(true).stderr(true).container("service-mirror");
+    let mut process = pods.exec(pod, command, &params).await.context("exec in the mirror's pod")?;
+    let mut output = String::new();
+    if let Some(mut stdout) = process.stdout() {
+        stdout.read_to_string(&mut output).await?;
+    }
+    let mut errors = String::new();
+    if let Some(mut stderr) = process.stderr() {
+        stderr.read_to_string(&mut errors).await?;
+    }
+    serde_json::from_str(output.trim()).with_context(|| format!("the mirror's pod answered {output:?} {errors:?}"))
+}
