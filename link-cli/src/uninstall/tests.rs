@@ -4,7 +4,7 @@ use super::*;
 fn objects_are_named_bare_and_in_reverse() {
     let object = |kind: &str, name: &str| {
         json!({"apiVersion": "v1", "kind": kind,
-        "metadata": {"name": name, "namespace": "n", "labels": {}}, "spec": {}})
+        "metadata": {"name": name, "namespace": "ns", "labels": {}}, "spec": {}})
     };
     let manifests: Vec<Manifest> = [object("Namespace", "a"), object("Service", "b")]
         .into_iter()
@@ -14,5 +14,5 @@ fn objects_are_named_bare_and_in_reverse() {
     let names: Vec<&str> = out.iter().map(|m| m.object["metadata"]["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["c", "b", "a"]);
     assert_eq!(out[0].object.get("spec"), None);
-    assert_eq!(out[0].text, "apiVersion: v1\nkind: Secret\nmetadata:\n  name: c\n  namespace: n\n");
+    assert_eq!(out[0].text, "apiVersion: v1\nkind: Secret\nmetadata:\n  name: c\n  namespace: ns\n");
 }
