@@ -48,7 +48,11 @@ pub(crate) struct Gateway {
 }
 
 impl Exporter {
-    pub(crate) async fn observe(link: &LinkArgs, context: Option<&str>, globals: &Globals) -> anyhow::Result<Self> {
+    pub(crate) async fn observe(
+        link: &LinkArgs,
+        context: Option<&str>,
+        globals: &Globals,
+    ) -> anyhow::Result<Self> {
         let client = globals.client_for(context).await?;
         let cluster = cluster_name(link.cluster_name.as_deref(), context)?;
         let config = mesh_config(&client, &globals.linkerd_namespace, cluster.as_str()).await?;
@@ -83,7 +87,10 @@ impl Exporter {
         };
         let answer = accounts.create_token_request(account, &PostParams::default(), &request).await;
         let answer = answer.map_err(|e| {
-            let fix = format!("meshctl --context {} multicluster install | kubectl apply -f - makes the account", self.cluster);
+            let fix = format!(
+                "meshctl --context {} multicluster install | kubectl apply -f - makes the account",
+                self.cluster
+            );
             Problem::new(format!("no token for {namespace}/{account}"), mesh_kube::explain(&e), fix)
         })?;
         Ok(answer.status.context("the API server answered without a token")?.token)
@@ -119,10 +126,15 @@ pub(crate) fn read_kubeconfig(globals: &Globals) -> anyhow::Result<Kubeconfig> {
 pub(crate) async fn mesh_config(client: &Client, namespace: &str, cluster: &str) -> anyhow::Result<Value> {
     let data = config_map(client, namespace, "linkerd-config").await.map_err(|error| {
         let fix = format!("meshctl --context {cluster} install | kubectl --context {cluster} apply -f -");
-        Problem::new(format!("cluster {cluster} has no mesh in namespace {namespace}"), error.to_string(), fix)
+        Problem::new(
+            format!("cluster {cluster} has no mesh in namespace {namespace}"),
+            error.to_string(),
+            fix,
+        )
     })?;
     let values = data.get("values").map_or("{}", String::as_str);
-    serde_saphyr::from_str(values).with_context(|| format!("ConfigMap {namespace}/linkerd-config of {cluster}"))
+    serde_saphyr::from_str(values)
+        .with_context(|| format!("ConfigMap {namespace}/linkerd-config of {cluster}"))
 }
 
 /// The trust anchors in force in a cluster, PEM.
@@ -132,10 +144,16 @@ pub(crate) async fn trust_anchors(client: &Client, namespace: &str, cluster: &st
         let fix = format!("meshctl --context {cluster} check tells what the control plane lacks");
         Problem::new(format!("cluster {cluster} has no trust anchors"), error.to_string(), fix)
     })?;
-    data.get("ca-bundle.crt").cloned().with_context(|| format!("ConfigMap {namespace}/{name} has no ca-bundle.crt"))
+    data.get("ca-bundle.crt")
+        .cloned()
+        .with_context(|| format!("ConfigMap {namespace}/{name} has no ca-bundle.crt"))
 }
 
-async fn config_map(client: &Client, namespace: &str, name: &str) -> Result<BTreeMap<String, String>, mesh_kube::Error> {
+async fn config_map(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<BTreeMap<String, String>, mesh_kube::Error> {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     Ok(maps.get(name).await?.data.unwrap_or_default())
 }
@@ -156,7 +174,9 @@ async fn api_server(
     let entry = entry.with_context(|| format!("the kubeconfig has no cluster {cluster_name:?}"))?;
     let ca = match (&entry.certificate_authority_data, &entry.certificate_authority) {
         (Some(data), _) => {
-            let bytes = base64::engine::general_purpose::STANDARD.decode(data.trim()).context("certificate-authority-data")?;
+            let bytes = base64::engine::general_purpose::STANDARD
+                .decode(data.trim())
+                .context("certificate-authority-data")?;
             Some(String::from_utf8(bytes).context("certificate-authority-data")?)
         }
         (None, Some(path)) => Some(std::fs::read_to_string(path).with_context(|| path.clone())?),
@@ -171,7 +191,11 @@ async fn api_server(
     }
     let published = published_address(client).await.ok_or_else(|| {
         let why = format!("the kubeconfig's address is {own}, which only this machine reaches");
-        Problem::usage("the API server's address is of no use to another cluster", why, "give one with --api-server-address")
+        Problem::usage(
+            "the API server's address is of no use to another cluster",
+            why,
+            "give one with --api-server-address",
+        )
     })?;
     let note = format!("the kubeconfig says {own}; taken from kube-public/cluster-info");
     Ok((published, Some(note), ca))
@@ -180,7 +204,8 @@ async fn api_server(
 fn is_loopback(server: &str) -> bool {
     let host = server.split("://").last().unwrap_or_default();
     let host = host.rsplit_once(':').map_or(host, |(h, _)| h).trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified())
+    host == "localhost"
+        || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified())
 }
 
 async fn published_address(client: &Client) -> Option<String> {
@@ -194,8 +219,14 @@ async fn gateway(client: &Client, link: &LinkArgs, cluster: &str) -> anyhow::Res
     let services: Api<Service> = Api::namespaced(client.clone(), &namespace);
     let name = &link.gateway_name;
     let service = services.get(name).await.map_err(|e| {
-        let fix = format!("meshctl --context {cluster} multicluster install | kubectl --context {cluster} apply -f -");
-        Problem::new(format!("cluster {cluster} has no gateway {namespace}/{name}"), mesh_kube::explain(&e), fix)
+        let fix = format!(
+            "meshctl --context {cluster} multicluster install | kubectl --context {cluster} apply -f -"
+        );
+        Problem::new(
+            format!("cluster {cluster} has no gateway {namespace}/{name}"),
+            mesh_kube::explain(&e),
+            fix,
+        )
     })?;
     let notes = service.metadata.annotations.clone().unwrap_or_default();
     let note = |key: &str| notes.get(key).cloned();
@@ -208,7 +239,8 @@ async fn gateway(client: &Client, link: &LinkArgs, cluster: &str) -> anyhow::Res
         found.and_then(|p| u16::try_from(p.port).ok())
     };
     let found = load_balancer_addresses(&service);
-    let given = link.gateway_addresses.as_deref().map(|a| a.split(',').map(|h| h.trim().to_owned()).collect());
+    let given =
+        link.gateway_addresses.as_deref().map(|a| a.split(',').map(|h| h.trim().to_owned()).collect());
     let pinned = given.is_some();
     let period = note(annotations::PROBE_PERIOD).unwrap_or_else(|| "3".to_owned());
     let period = if period.bytes().all(|b| b.is_ascii_digit()) { format!("{period}s") } else { period };

@@ -49,7 +49,12 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> anyhow::Result<ExitCod
     let rows: Vec<Row> = listed.items.iter().filter(|l| wanted(l)).map(row).collect();
     if rows.is_empty() {
         let fix = "meshctl --context west multicluster link --to-context east links two clusters";
-        return Err(Problem::new("no linked cluster", format!("namespace {} holds no such Link", args.namespace), fix).into());
+        return Err(Problem::new(
+            "no linked cluster",
+            format!("namespace {} holds no such Link", args.namespace),
+            fix,
+        )
+        .into());
     }
     if args.output == "json" {
         println!("{}", serde_json::to_string_pretty(&rows.iter().map(as_json).collect::<Vec<_>>())?);
@@ -63,8 +68,13 @@ fn row(link: &Link) -> Row {
     let status = link.status.clone().unwrap_or_default();
     let gateway = status.gateway.clone().unwrap_or_default();
     let dead = gateway.addresses.iter().filter(|a| a.alive != Some(true));
-    let cluster = if link.spec.target_cluster_name.is_empty() { link.name_any() } else { link.spec.target_cluster_name.clone() };
-    let mut notes: Vec<String> = dead.filter_map(|a| a.error.as_ref().map(|e| format!("{cluster}: gateway {e}"))).collect();
+    let cluster = if link.spec.target_cluster_name.is_empty() {
+        link.name_any()
+    } else {
+        link.spec.target_cluster_name.clone()
+    };
+    let mut notes: Vec<String> =
+        dead.filter_map(|a| a.error.as_ref().map(|e| format!("{cluster}: gateway {e}"))).collect();
     for name in ["Accepted", "Synced", "CredentialsValid"] {
         if let Some(bad) = status.conditions.iter().find(|c| c.type_ == name && c.status == "False") {
             notes.push(format!("{cluster}: {}", bad.message));
@@ -98,7 +108,7 @@ fn word(status: &LinkStatus, name: &str, good: &str) -> String {
 
 fn render(rows: &[Row]) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     table.set_header(["CLUSTER", "MODE", "ALIVE", "RTT", "SERVICES", "SYNCED", "TRUST", "CREDENTIALS"]);
     for row in rows {
         let glyph = if row.alive > 0 { '√' } else { '×' };

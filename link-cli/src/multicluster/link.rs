@@ -160,7 +160,9 @@ async fn one_way(
         return Ok(!report.has_errors());
     }
     if report.has_errors() && !args.force {
-        eprintln!("\n× not linked: the preflight found errors (above)\n    mend them, or link all the same with --force");
+        eprintln!(
+            "\n× not linked: the preflight found errors (above)\n    mend them, or link all the same with --force"
+        );
         return Ok(false);
     }
     plan.apply().await?;
@@ -168,10 +170,16 @@ async fn one_way(
 }
 
 /// Linkerd's way: the objects for the importing cluster, on stdout.
-async fn print_objects(link: &LinkArgs, output: manifest::Format, globals: &Globals) -> anyhow::Result<ExitCode> {
+async fn print_objects(
+    link: &LinkArgs,
+    output: manifest::Format,
+    globals: &Globals,
+) -> anyhow::Result<ExitCode> {
     if link.cluster_name.is_none() {
         let why = "--cluster-name is missing; it becomes part of every mirrored name";
-        return Err(Problem::usage("nothing to link", why, "add --cluster-name west, or --to-context east").into());
+        return Err(
+            Problem::usage("nothing to link", why, "add --cluster-name west, or --to-context east").into()
+        );
     }
     let exporter = Exporter::observe(link, globals.context.as_deref(), globals).await?;
     let token = exporter.token(&link.namespace, &link.service_account_name).await?;
@@ -196,6 +204,7 @@ fn current_context(globals: &Globals) -> anyhow::Result<String> {
 fn cluster_name(given: Option<&str>, context: Option<&str>) -> anyhow::Result<ClusterName> {
     let name = given.or(context).unwrap_or_default();
     name.parse().map_err(|e: mesh_types::NameError| {
-        Problem::usage(format!("{name:?} is no cluster name"), e.to_string(), "give one with --cluster-name").into()
+        Problem::usage(format!("{name:?} is no cluster name"), e.to_string(), "give one with --cluster-name")
+            .into()
     })
 }

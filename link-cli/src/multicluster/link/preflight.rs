@@ -78,11 +78,15 @@ impl Report {
 
     /// The table of ux: one row a question, one column a side, the remedy below what failed.
     pub(crate) fn render(&self, exporting: &str, importing: &str) -> String {
-        let show = |cell: &Option<Cell>| cell.as_ref().map_or(String::new(), |c| format!("{} {}", c.mark.glyph(), c.text));
-        let width = self.rows.iter().map(|r| show(&r.importer).chars().count()).max().unwrap_or(0).clamp(20, 60) + 2;
+        let show = |cell: &Option<Cell>| {
+            cell.as_ref().map_or(String::new(), |c| format!("{} {}", c.mark.glyph(), c.text))
+        };
+        let width =
+            self.rows.iter().map(|r| show(&r.importer).chars().count()).max().unwrap_or(0).clamp(20, 60) + 2;
         let mut text = format!("  {:<22}{importing:<width$}{exporting}\n", "preflight");
         for row in &self.rows {
-            let _ = writeln!(text, "  {:<22}{:<width$}{}", row.name, show(&row.importer), show(&row.exporter));
+            let _ =
+                writeln!(text, "  {:<22}{:<width$}{}", row.name, show(&row.importer), show(&row.exporter));
             if let Some(fix) = &row.fix {
                 let _ = writeln!(text, "  {:<22}{fix}", "");
             }
@@ -127,7 +131,9 @@ async fn mesh_version(client: &Client, namespace: &str) -> Result<String, String
 fn anchors(exporter: &Exporter, importer: &Importer) -> Row {
     let bundles = (TrustBundle::from_pem(&importer.anchors), TrustBundle::from_pem(&exporter.anchors));
     let (importer, fix) = match bundles {
-        (Ok(here), Ok(there)) if here == there => (good(format!("same bundle (sha256 {}…)", &here.sha256()[..8])), None),
+        (Ok(here), Ok(there)) if here == there => {
+            (good(format!("same bundle (sha256 {}…)", &here.sha256()[..8])), None)
+        }
         (Ok(here), Ok(there)) => {
             let shared = here.certs().iter().filter(|c| there.certs().contains(c)).count();
             let text = format!("{} here, {} there, {shared} shared", here.certs().len(), there.certs().len());
@@ -174,12 +180,16 @@ async fn pod_subnets(client: &Client) -> BTreeSet<String> {
 
 async fn subnets(here: &Client, there: &Client) -> Row {
     let (here, there) = tokio::join!(pod_subnets(here), pod_subnets(there));
-    let parse = |set: &BTreeSet<String>| set.iter().filter_map(|s| s.parse::<ipnet::IpNet>().ok()).collect::<Vec<_>>();
+    let parse = |set: &BTreeSet<String>| {
+        set.iter().filter_map(|s| s.parse::<ipnet::IpNet>().ok()).collect::<Vec<_>>()
+    };
     let (ours, theirs) = (parse(&here), parse(&there));
     let clash = ours.iter().find(|a| theirs.iter().any(|b| a.contains(b) || b.contains(*a)));
     let cell = match clash {
         Some(net) => warning(format!("overlap {net}: gateway mode only, flat mode would not work")),
-        None if ours.is_empty() || theirs.is_empty() => good("nodes tell no pod subnets; gateway mode does not need them"),
+        None if ours.is_empty() || theirs.is_empty() => {
+            good("nodes tell no pod subnets; gateway mode does not need them")
+        }
         None => good("distinct"),
     };
     Row { name: "subnets", importer: Some(cell), exporter: None, fix: None }
@@ -195,7 +205,10 @@ async fn gateway(exporter: &Exporter) -> Row {
         let fix = format!("wait for the address of Service {name}, or pin one with --gateway-addresses");
         (bad("no address published"), Some(fix))
     } else if ready == 0 {
-        let fix = format!("kubectl --context {} -n {} describe deployment {}", exporter.cluster, gateway.namespace, gateway.name);
+        let fix = format!(
+            "kubectl --context {} -n {} describe deployment {}",
+            exporter.cluster, gateway.namespace, gateway.name
+        );
         (bad(format!("{} (0 of {all} ready)", address_list(exporter))), Some(fix))
     } else {
         (good(format!("{} ({ready} of {all} ready)", address_list(exporter))), None)
@@ -241,7 +254,12 @@ async fn from_inside(exporter: &Exporter, importer: &Importer) -> Vec<Row> {
         let fix = "give an address that this cluster reaches with --api-server-address";
         let fix = api["error"].is_string().then(|| fix.to_owned());
         let note = exporter.server_note.clone().map(good);
-        rows.push(Row { name: "api server from inside", importer: Some(cell(api, &exporter.server)), exporter: note, fix });
+        rows.push(Row {
+            name: "api server from inside",
+            importer: Some(cell(api, &exporter.server)),
+            exporter: note,
+            fix,
+        });
     }
     rows
 }
@@ -251,7 +269,11 @@ async fn ask(exporter: &Exporter, importer: &Importer, pod: &str) -> anyhow::Res
     use base64::Engine as _;
     let gateway = &exporter.gateway;
     let address = exporter.server.split("://").last().unwrap_or_default().trim_end_matches('/').to_owned();
-    let address = if address.rsplit(':').next().is_some_and(|p| p.parse::<u16>().is_ok()) { address } else { format!("{address}:443") };
+    let address = if address.rsplit(':').next().is_some_and(|p| p.parse::<u16>().is_ok()) {
+        address
+    } else {
+        format!("{address}:443")
+    };
     let mut command = vec!["/isthmus/isthmus-controller".to_owned(), "reach".to_owned()];
     command.push(format!("--gateway={}", address_list(exporter).replace(", ", ",")));
     command.push(format!("--identity={}", gateway.identity));
@@ -273,5 +295,6 @@ async fn ask(exporter: &Exporter, importer: &Importer, pod: &str) -> anyhow::Res
     if let Some(mut stderr) = process.stderr() {
         stderr.read_to_string(&mut errors).await?;
     }
-    serde_json::from_str(output.trim()).with_context(|| format!("the mirror's pod answered {output:?} {errors:?}"))
+    serde_json::from_str(output.trim())
+        .with_context(|| format!("the mirror's pod answered {output:?} {errors:?}"))
 }

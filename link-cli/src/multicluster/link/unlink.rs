@@ -25,10 +25,9 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) async fn run(args: Args, globals: &Globals) -> anyhow::Result<ExitCode> {
-    let cluster: ClusterName = args
-        .cluster_name
-        .parse()
-        .map_err(|e: mesh_types::NameError| Problem::usage("--cluster-name", e.to_string(), "give the name of a linked cluster"))?;
+    let cluster: ClusterName = args.cluster_name.parse().map_err(|e: mesh_types::NameError| {
+        Problem::usage("--cluster-name", e.to_string(), "give the name of a linked cluster")
+    })?;
     let links: Api<Link> = Api::namespaced(globals.client().await?, &args.namespace);
     if let Err(error) = links.get(cluster.as_str()).await {
         let fix = format!("kubectl -n {} get links lists them", args.namespace);
@@ -41,9 +40,7 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> anyhow::Result<ExitCod
 
 fn objects(cluster: &ClusterName, namespace: &str, control_plane: &str) -> Vec<Value> {
     let secret = format!("cluster-credentials-{cluster}");
-    let object = |api_version: &str, kind: &str, namespace: &str, name: &str| {
-        json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": namespace}})
-    };
+    let object = |api_version: &str, kind: &str, namespace: &str, name: &str| json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": namespace}});
     vec![
         object("multicluster.linkerd.io/v1alpha3", "Link", namespace, cluster.as_str()),
         object("v1", "Secret", namespace, &secret),

@@ -69,7 +69,11 @@ impl<'a> Plan<'a> {
             write(&self.importer.client, &object).await?;
         }
         let exported = exported(&self.exporter.client, self.link, &self.exporter.cluster).await;
-        let shown = if exported.is_empty() { "nothing yet".to_owned() } else { exported.join("\n                        ") };
+        let shown = if exported.is_empty() {
+            "nothing yet".to_owned()
+        } else {
+            exported.join("\n                        ")
+        };
         eprintln!("  {:<22}{shown}", "exported now");
         Ok(())
     }
@@ -78,8 +82,16 @@ impl<'a> Plan<'a> {
 async fn write(client: &Client, object: &Value) -> anyhow::Result<()> {
     mesh_kube::apply(client, FIELD_MANAGER, object).await.map_err(|error| {
         let meta = &object["metadata"];
-        let name = format!("{} {}", object["kind"].as_str().unwrap_or_default(), meta["name"].as_str().unwrap_or_default());
-        crate::report::Problem::new(format!("{name} not written"), error.to_string(), "run the same command again once that is mended")
+        let name = format!(
+            "{} {}",
+            object["kind"].as_str().unwrap_or_default(),
+            meta["name"].as_str().unwrap_or_default()
+        );
+        crate::report::Problem::new(
+            format!("{name} not written"),
+            error.to_string(),
+            "run the same command again once that is mended",
+        )
     })?;
     Ok(())
 }
@@ -89,7 +101,8 @@ async fn exported(client: &Client, link: &LinkArgs, cluster: &ClusterName) -> Ve
     let services: Api<Service> = Api::all(client.clone());
     let mut shown = Vec::new();
     for (selector, federated) in [(&link.selector, false), (&link.federated_service_selector, true)] {
-        let listed = services.list(&ListParams::default().labels(selector)).await.map(|l| l.items).unwrap_or_default();
+        let listed =
+            services.list(&ListParams::default().labels(selector)).await.map(|l| l.items).unwrap_or_default();
         for service in listed.iter().filter(|s| !s.labels().contains_key(labels::MIRRORED_SERVICE)) {
             let (namespace, name) = (service.namespace().unwrap_or_default(), service.name_any());
             let (there, _) = if federated { federated_name(&name) } else { mirror_name(&name, cluster) };

@@ -108,7 +108,12 @@ fn selector(flag: &str, text: &str) -> anyhow::Result<Value> {
             }
             _ => {
                 let why = format!("{part:?} is not key=value");
-                return Err(Problem::usage(format!("{flag} cannot be read"), why, "give it as key=value,key2=value2").into());
+                return Err(Problem::usage(
+                    format!("{flag} cannot be read"),
+                    why,
+                    "give it as key=value,key2=value2",
+                )
+                .into());
             }
         }
     }
