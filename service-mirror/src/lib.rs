@@ -12,6 +12,7 @@ pub mod model;
 pub mod objects;
 pub mod plan;
 pub mod probe;
+pub mod reach;
 mod remote;
 mod run;
 pub mod status;
