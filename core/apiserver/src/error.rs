@@ -148,7 +148,7 @@ pub enum ApiError {
 }
 
 fn join(causes: &[FieldError]) -> String {
-    causes.iter().map(|c| c.message.clone()).collect::<Vec<_>>().join(", ")
+    causes.iter().map(|c| format!("{}: {}", c.message, c.field)).collect::<Vec<_>>().join(", ")
 }
 
 fn bracketed(causes: &[FieldError]) -> String {

@@ -51,6 +51,8 @@ pub(crate) struct Field {
     /// Strategic patches of this field honour `$retainKeys`.
     pub(crate) retain_keys: bool,
     pub(crate) shape: Shape,
+    /// Number in protobuf; `1.2` is field 2 of the message in field 1, which JSON does not show. Empty: unknown.
+    pub(crate) number: &'static str,
 }
 
 /// One object type.
@@ -110,20 +112,22 @@ fn parse(text: &'static str) -> Table {
     for line in text.lines().filter(|l| !l.starts_with('#')) {
         let words: Vec<&'static str> = line.split(' ').collect();
         match words.as_slice() {
-            ["kind", group, version, kind, type_name] => {
+            ["KIND", group, version, kind, type_name] => {
                 let group = if *group == "-" { "" } else { group };
                 table.kinds.push(Kind { group, version, kind, type_name });
             }
-            ["type", name, definition, rest @ ..] => {
+            ["TYPE", name, definition, rest @ ..] => {
                 current = name;
                 let atomic = rest.contains(&"atomic");
                 table.types.insert(name, Type { name, definition, atomic, fields: BTreeMap::new() });
             }
-            [field, shape] => {
+            [field, shape, number @ ..] => {
                 let (name, required) = field.strip_suffix('!').map_or((*field, false), |n| (n, true));
                 let (shape, retain_keys) = shape.strip_prefix('&').map_or((*shape, false), |s| (s, true));
+                let number = number.first().copied().unwrap_or_default();
+                let field = Field { required, retain_keys, shape: parse_shape(shape), number };
                 if let Some(owner) = table.types.get_mut(current) {
-                    owner.fields.insert(name, Field { required, retain_keys, shape: parse_shape(shape) });
+                    owner.fields.insert(name, field);
                 }
             }
             _ => {}

@@ -23,6 +23,7 @@ mod local;
 mod object;
 mod openapi;
 mod patch;
+mod protobuf;
 mod rbac;
 mod resource;
 mod reviews;

@@ -66,11 +66,6 @@ impl ResourceDef {
         if self.group.is_empty() { version.to_owned() } else { format!("{}/{version}", self.group) }
     }
 
-    /// The preferred served version.
-    pub(crate) fn preferred(&self) -> &str {
-        self.versions.first().map_or(self.storage_version.as_str(), String::as_str)
-    }
-
     /// `plural.group`, or `plural` alone in the core group; how messages and CRD names say it.
     pub(crate) fn qualified(&self) -> String {
         if self.group.is_empty() { self.plural.clone() } else { format!("{}.{}", self.plural, self.group) }

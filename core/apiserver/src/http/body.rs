@@ -1,6 +1,7 @@
 //! Reading request bodies: JSON, or YAML where that is allowed.
 
 use crate::error::ApiError;
+use crate::protobuf;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt, Limited};
@@ -33,6 +34,7 @@ pub(super) async fn object(headers: &HeaderMap, body: Incoming) -> Result<Value,
     match media_type(headers) {
         "" | "application/json" => json(&bytes(body).await?),
         "application/yaml" => yaml(&bytes(body).await?),
+        protobuf::MEDIA_TYPE => protobuf::decode(&bytes(body).await?),
         other => Err(ApiError::UnsupportedMediaType(format!(
             "the body of the request was in an unknown format ({other}) - accepted media types include: \
              application/json, application/yaml"
@@ -46,6 +48,7 @@ pub(super) async fn optional(headers: &HeaderMap, body: Incoming) -> Result<Valu
     match (bytes.is_empty(), media_type(headers)) {
         (true, _) => Ok(Value::Null),
         (false, "application/yaml") => yaml(&bytes),
+        (false, protobuf::MEDIA_TYPE) => protobuf::decode(&bytes),
         (false, _) => json(&bytes),
     }
 }
