@@ -50,7 +50,7 @@ pub struct Inbound {
     tls: MeshTls,
     drain: Drain,
     policies: Policies,
-    metrics: InboundMetrics,
+    metrics: Rc<InboundMetrics>,
     original_dst: OriginalDst,
     gateway: Option<Rc<dyn DirectHandler>>,
     apps: RefCell<AHashMap<SocketAddr, Rc<App>>>,
@@ -112,34 +112,50 @@ impl Inbound {
         }
         let policy = self.policies.get(target.port());
         let skip_tls = !direct && matches!(policy.borrow().protocol, Protocol::Opaque);
-        // Accounted for from the first byte, so before the client's TLS is known.
-        let tcp_metrics = self.metrics.tcp("src", target, &ClientTls::None);
-        let io = Metered::new(tcp, tcp_metrics.read.clone(), tcp_metrics.written.clone());
-        let result = match self.accept_tls(io, skip_tls).await? {
-            None => Ok(()),
-            Some(Accepted::Mesh(io)) => {
-                let tls = ClientTls::Mesh(client_identity(io.get_ref().1));
-                let client = Client { addr: peer, tls };
+        let accepted = match self.accept_tls(Metered::detached(tcp), skip_tls).await? {
+            Some(accepted) => accepted,
+            None => return Ok(()),
+        };
+        let tls = match &accepted {
+            Accepted::Mesh(io) => ClientTls::Mesh(client_identity(io.get_ref().1)),
+            Accepted::Plain(_, tls) => tls.clone(),
+        };
+        let tcp = self.metrics.tcp("src", target, &tls);
+        let client = Client { addr: peer, tls };
+        let result = self.serve_accepted(accepted, client, target, policy, direct, &tcp).await;
+        match &result {
+            Err(Error::Io(error)) => tcp.close(metrics::errno(error)),
+            _ => tcp.close(""),
+        }
+        result
+    }
+
+    async fn serve_accepted(
+        self: &Rc<Self>,
+        accepted: Accepted,
+        client: Client,
+        target: SocketAddr,
+        policy: PolicyReceiver,
+        direct: bool,
+        tcp: &metrics::Tcp,
+    ) -> Result<(), Error> {
+        match accepted {
+            Accepted::Mesh(mut io) => {
+                io.get_mut().0.get_mut().attach(tcp.read.clone(), tcp.written.clone());
                 if direct || negotiated_transport(io.get_ref().1) {
                     self.serve_direct(*io, client, target).await
                 } else {
                     self.serve_port(*io, client, target, policy).await
                 }
             }
-            Some(Accepted::Plain(..)) if direct => Err(Error::IdentityRequired),
-            Some(Accepted::Plain(..)) if self.config.inbound.require_tls.contains(target.port()) => {
+            Accepted::Plain(..) if direct || self.config.inbound.require_tls.contains(target.port()) => {
                 Err(Error::IdentityRequired)
             }
-            Some(Accepted::Plain(io, tls)) => {
-                let client = Client { addr: peer, tls };
+            Accepted::Plain(mut io, _) => {
+                io.get_mut().attach(tcp.read.clone(), tcp.written.clone());
                 self.serve_port(io, client, target, policy).await
             }
-        };
-        match &result {
-            Err(Error::Io(error)) => tcp_metrics.close(metrics::errno(error)),
-            _ => tcp_metrics.close(""),
         }
-        result
     }
 
     fn tune(&self, tcp: &TcpStream) -> Result<(), Error> {

@@ -20,6 +20,18 @@ impl<I> Metered<I> {
         Self { io, read, written }
     }
 
+    /// Counts into series of its own until [`Metered::attach`].
+    pub fn detached(io: I) -> Self {
+        Self::new(io, Counter::default(), Counter::default())
+    }
+
+    /// Counts into `read` and `written` from now on, and moves there what was counted so far.
+    pub fn attach(&mut self, read: Counter, written: Counter) {
+        read.add(self.read.value());
+        written.add(self.written.value());
+        (self.read, self.written) = (read, written);
+    }
+
     /// The stream.
     pub fn get_ref(&self) -> &I {
         &self.io

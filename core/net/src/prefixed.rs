@@ -29,6 +29,11 @@ impl<I> PrefixedIo<I> {
         &self.io
     }
 
+    /// The stream.
+    pub fn get_mut(&mut self) -> &mut I {
+        &mut self.io
+    }
+
     /// The bytes not read yet, and the stream.
     pub fn into_parts(self) -> (Bytes, I) {
         (self.prefix, self.io)

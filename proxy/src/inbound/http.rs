@@ -2,7 +2,7 @@
 
 use super::app::App;
 use super::headers;
-use super::metrics::Requests;
+use super::metrics::{Requests, ResponseKey};
 use super::policies::PolicyReceiver;
 use super::policy::{Client, ClientTls, Meta, ServerPolicy, Taken};
 use super::tcp::unauthorized;
@@ -28,7 +28,7 @@ struct Connection {
     target: SocketAddr,
     policy: PolicyReceiver,
     app: Rc<App>,
-    metrics: InboundMetrics,
+    metrics: Rc<InboundMetrics>,
     drain: Drain,
     /// Metric handles by route and authorization; rebuilt when the policy changes.
     resolved: RefCell<Resolved>,
@@ -67,7 +67,7 @@ impl Inbound {
             target,
             policy,
             app: self.app(target),
-            metrics: self.metrics.clone(),
+            metrics: Rc::clone(&self.metrics),
             drain: self.drain.clone(),
             resolved: RefCell::default(),
         });
@@ -110,7 +110,8 @@ impl Connection {
         let mut response = match result {
             Ok(response) => response,
             Err(error) => {
-                record(&metrics, error.status(), None, error.label(), started);
+                let key = ResponseKey { status: error.status(), grpc: None, error: error.label() };
+                metrics.responded(key, started.elapsed());
                 return Err(error);
             }
         };
@@ -209,7 +210,7 @@ struct ResponseObserver {
     started: Instant,
     status: StatusCode,
     grpc: bool,
-    grpc_status: Option<String>,
+    grpc_status: Option<u16>,
 }
 
 impl Observe for ResponseObserver {
@@ -218,30 +219,20 @@ impl Observe for ResponseObserver {
     fn end(&mut self, end: End<'_>) {
         let error = match end {
             End::Complete(trailers) => {
-                if let Some(trailers) = trailers {
-                    self.grpc_status = grpc_status(trailers).or(self.grpc_status.take());
-                }
+                self.grpc_status = trailers.and_then(grpc_status).or(self.grpc_status);
                 ""
             }
             End::Failed(error) => error.label(),
             End::Dropped => "unexpected",
         };
-        let grpc = self.grpc.then(|| self.grpc_status.as_deref().unwrap_or("2"));
-        record(&self.metrics, self.status, grpc, error, self.started);
+        let grpc = self.grpc.then_some(self.grpc_status.unwrap_or(GRPC_UNKNOWN));
+        self.metrics.responded(ResponseKey { status: self.status, grpc, error }, self.started.elapsed());
     }
 }
 
-fn record(metrics: &Requests, status: StatusCode, grpc: Option<&str>, error: &'static str, started: Instant) {
-    let success = error.is_empty()
-        && match grpc {
-            Some(code) => code == "0",
-            None => !status.is_server_error(),
-        };
-    let responses = metrics.responses(status, grpc, error, success);
-    responses.count.inc();
-    responses.latency.observe(started.elapsed().as_secs_f64() * 1000.0);
-}
+/// The gRPC status of a response that has none, or none we can read.
+const GRPC_UNKNOWN: u16 = 2;
 
-fn grpc_status(headers: &HeaderMap) -> Option<String> {
-    headers.get("grpc-status").and_then(|value| value.to_str().ok()).map(ToOwned::to_owned)
+fn grpc_status(headers: &HeaderMap) -> Option<u16> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }

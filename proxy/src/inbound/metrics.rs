@@ -6,7 +6,10 @@ use http::StatusCode;
 use mesh_metrics::{
     Counter, CounterFamily, Gauge, GaugeFamily, Histogram, HistogramFamily, Labels, Registry,
 };
+use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
 
 /// Upper bounds of `response_latency_ms` (Linkerd's).
 const LATENCY_MS: &[f64] = &[
@@ -15,7 +18,6 @@ const LATENCY_MS: &[f64] = &[
 ];
 
 /// The families of the inbound side.
-#[derive(Clone)]
 pub(super) struct InboundMetrics {
     requests: CounterFamily,
     responses: CounterFamily,
@@ -54,25 +56,32 @@ pub(super) struct Requests {
     pub(super) requests: Counter,
     /// Requests that were let in.
     pub(super) allowed: Counter,
-    responses: CounterFamily,
-    latency: HistogramFamily,
+    families: Rc<InboundMetrics>,
     labels: Labels,
+    responses: RefCell<Vec<(ResponseKey, Responses)>>,
 }
 
-/// The series of responses that share a status besides.
-#[derive(Clone)]
-pub(super) struct Responses {
-    /// Responses.
-    pub(super) count: Counter,
-    /// Time from request to the end of the response, milliseconds.
-    pub(super) latency: Histogram,
+/// How a request ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct ResponseKey {
+    /// The HTTP status.
+    pub(super) status: StatusCode,
+    /// The gRPC status of gRPC responses.
+    pub(super) grpc: Option<u16>,
+    /// Why the exchange failed; empty when it did not.
+    pub(super) error: &'static str,
+}
+
+struct Responses {
+    count: Counter,
+    latency: Histogram,
 }
 
 impl InboundMetrics {
     /// Registers the families.
-    pub(super) fn new(registry: &Registry) -> Self {
+    pub(super) fn new(registry: &Registry) -> Rc<Self> {
         let counter = |name, help| registry.counter(name, help);
-        Self {
+        Rc::new(Self {
             requests: counter("request", "Total count of HTTP requests"),
             responses: counter("response", "Total count of HTTP responses"),
             latency: registry.histogram(
@@ -101,7 +110,7 @@ impl InboundMetrics {
                 "Direct connections by what their transport header says",
             ),
             detected: counter("inbound_tcp_detect_http_results", "Results of HTTP detection"),
-        }
+        })
     }
 
     /// A connection of which `peer` (`src` or `dst`) is the other side.
@@ -121,7 +130,7 @@ impl InboundMetrics {
 
     /// Requests of a client on a server's route.
     pub(super) fn requests(
-        &self,
+        self: &Rc<Self>,
         target: SocketAddr,
         client: &Client,
         policy: &ServerPolicy,
@@ -134,9 +143,9 @@ impl InboundMetrics {
         Requests {
             requests: self.requests.get(&labels),
             allowed: self.http_allow.get(&labels),
-            responses: self.responses.clone(),
-            latency: self.latency.clone(),
+            families: Rc::clone(self),
             labels,
+            responses: RefCell::default(),
         }
     }
 
@@ -225,24 +234,40 @@ impl Drop for Tcp {
 }
 
 impl Requests {
-    /// The series of responses with this status.
-    pub(super) fn responses(
-        &self,
-        status: StatusCode,
-        grpc_status: Option<&str>,
-        error: &'static str,
-        success: bool,
-    ) -> Responses {
-        let labels = self.labels.with("status_code", status.as_str().to_owned());
-        let latency = self.latency.get(&labels);
-        let mut labels = labels.with("classification", if success { "success" } else { "failure" });
-        if let Some(grpc_status) = grpc_status {
-            labels = labels.with("grpc_status", grpc_status.to_owned());
+    /// A response ended: counts it and how long it took.
+    pub(super) fn responded(&self, key: ResponseKey, took: Duration) {
+        let mut responses = self.responses.borrow_mut();
+        let known = responses.iter().position(|(known, _)| *known == key);
+        let index = known.unwrap_or_else(|| {
+            responses.push((key, self.series(key)));
+            responses.len() - 1
+        });
+        let (_, series) = &responses[index];
+        series.count.inc();
+        series.latency.observe(took.as_secs_f64() * 1000.0);
+    }
+
+    fn series(&self, key: ResponseKey) -> Responses {
+        let labels = self.labels.with("status_code", key.status.as_str().to_owned());
+        let latency = self.families.latency.get(&labels);
+        let mut labels = labels.with("classification", if key.success() { "success" } else { "failure" });
+        if let Some(grpc) = key.grpc {
+            labels = labels.with("grpc_status", grpc.to_string());
         }
-        if !error.is_empty() {
-            labels = labels.with("error", error);
+        if !key.error.is_empty() {
+            labels = labels.with("error", key.error);
         }
-        Responses { count: self.responses.get(&labels), latency }
+        Responses { count: self.families.responses.get(&labels), latency }
+    }
+}
+
+impl ResponseKey {
+    fn success(self) -> bool {
+        self.error.is_empty()
+            && match self.grpc {
+                Some(code) => code == 0,
+                None => !self.status.is_server_error(),
+            }
     }
 }
 

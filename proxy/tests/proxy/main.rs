@@ -5,5 +5,6 @@
 mod app;
 mod control;
 mod harness;
+mod identity;
 mod inbound;
 mod lifecycle;

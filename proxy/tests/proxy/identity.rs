@@ -1,0 +1,97 @@
+//! Certification over TLS, and renewal.
+
+use crate::control::{PolicyService, Signer, serve};
+use crate::harness::{CLIENT, LIMIT, Trust};
+use mesh_metrics::Registry;
+use mesh_proxy::config::{ControlAddr, Identities};
+use mesh_proxy::control::{ControlChannel, Dns};
+use mesh_proxy::identity::Certifier;
+use mesh_tls::{MeshTls, TrustBundle};
+use mesh_types::Authority;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+
+const IDENTITY: &str = "linkerd-identity.linkerd.serviceaccount.identity.linkerd.cluster.local";
+
+/// An identity service behind mesh TLS as `name`, as it is behind its own sidecar; gives its port.
+async fn identity_service(trust: &Trust, name: &str) -> u16 {
+    let signer = Signer { issuer: Arc::clone(&trust.issuer), lifetime: Duration::from_secs(60) };
+    let service = serve(signer, PolicyService::default()).await;
+    let acceptor = trust.credentials(name).acceptor().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let mut client = acceptor.accept(stream).await?;
+                let mut server = TcpStream::connect(service).await?;
+                tokio::io::copy_bidirectional(&mut client, &mut server).await
+            });
+        }
+    });
+    port
+}
+
+/// Credentials that a certifier keeps fresh, renewed every 50 ms with the token in the file.
+fn certified(trust: &Trust, port: u16, token: &std::path::Path) -> MeshTls {
+    let bundle = TrustBundle::from_pem(&trust.root.cert_pem()).unwrap();
+    let tls = MeshTls::new(CLIENT.parse().unwrap(), bundle).unwrap();
+    let service = ControlAddr {
+        addr: Authority { host: "127.0.0.1".into(), port },
+        identity: Some(IDENTITY.parse().unwrap()),
+    };
+    let config = Identities {
+        local: tls.identity().clone(),
+        trust_anchors: trust.root.cert_pem(),
+        token_file: token.to_owned(),
+        dir: None,
+        service: service.clone(),
+        min_refresh: Duration::from_millis(50),
+        max_refresh: Duration::from_millis(50),
+    };
+    let dns = Arc::new(Dns::system((Duration::ZERO, Duration::from_secs(1))));
+    let channel = ControlChannel::new(service, tls.clone(), dns);
+    tokio::spawn(Certifier::new(config, tls.clone(), channel, &Registry::new()).run());
+    tls
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, wait).await.unwrap_or_else(|_| panic!("never {what}"));
+}
+
+#[tokio::test]
+async fn certificates_are_renewed_and_a_refusal_keeps_the_old_one() {
+    mesh_tls::install_provider();
+    let trust = Trust::new();
+    let files = tempfile::tempdir().unwrap();
+    let token = files.path().join("token");
+    std::fs::write(&token, "valid\n").unwrap();
+    let tls = certified(&trust, identity_service(&trust, IDENTITY).await, &token);
+    until("renewed", || tls.generation() >= 3).await;
+    std::fs::write(&token, "forged").unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(tls.is_ready(), "the old certificate stays");
+    let before = tls.generation();
+    std::fs::write(&token, "valid").unwrap();
+    until("renewed again", || tls.generation() > before).await;
+}
+
+#[tokio::test]
+async fn an_impostor_gets_no_token() {
+    mesh_tls::install_provider();
+    let trust = Trust::new();
+    let files = tempfile::tempdir().unwrap();
+    let token = files.path().join("token");
+    std::fs::write(&token, "valid").unwrap();
+    // Certified by the same authority, but not the identity service.
+    let tls = certified(&trust, identity_service(&trust, CLIENT).await, &token);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!tls.is_ready());
+}
