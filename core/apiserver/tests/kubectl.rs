@@ -211,3 +211,67 @@ async fn accounts_tokens_and_permissions_are_managed() {
     let version = kubectl(&cluster, &["version"]).await;
     assert!(version.contains("Server Version: v1.34"), "{version}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_create_sends_arrives_whole() {
+    let cluster = start().await;
+    let commands = [
+        "namespace n",
+        "serviceaccount a",
+        "configmap c --from-literal=a=b --from-literal=c=d",
+        "secret generic s --from-literal=a=b",
+        "secret docker-registry r --docker-username=u --docker-password=p --docker-server=s",
+        "role r --verb=get,list --resource=pods,deployments.apps --resource-name=x",
+        "clusterrole r --verb=get --non-resource-url=/metrics",
+        "rolebinding b --clusterrole=view --user=u --serviceaccount=default:a",
+        "clusterrolebinding b --clusterrole=view --group=g",
+        "service clusterip s1 --tcp=80:8080 --tcp=443:https",
+        "service nodeport s2 --tcp=80 --node-port=30080",
+        "service loadbalancer s3 --tcp=80:8080",
+        "service externalname s4 --external-name=example.com",
+        "deployment d --image=isthmus/demo:0.1.0 --replicas=0 --port=80 -- run it",
+        "job j --image=isthmus/demo:0.1.0 -- run it",
+        "cronjob j --image=isthmus/demo:0.1.0 --schedule=*/5_*_*_*_* -- run it",
+        "ingress i --rule=example.com/path*=s1:80,tls=cert --class=c",
+        "poddisruptionbudget p --selector=app=d --min-available=50%",
+        "priorityclass p --value=-7 --description=low",
+        "quota q --hard=pods=3,memory=1Gi",
+    ];
+    for command in commands {
+        let arguments: Vec<String> = command.split(' ').map(|a| a.replace('_', " ")).collect();
+        let mut dry: Vec<&str> = vec!["create"];
+        let split = arguments.iter().position(|a| a == "--").unwrap_or(arguments.len());
+        dry.extend(arguments[..split].iter().map(String::as_str));
+        let mut wet = dry.clone();
+        dry.extend(["--dry-run=client", "-o", "json"]);
+        wet.extend(["-o", "json"]);
+        for list in [&mut dry, &mut wet] {
+            list.extend(arguments[split..].iter().map(String::as_str));
+        }
+        let said: serde_json::Value = serde_json::from_str(&kubectl(&cluster, &dry).await).expect("JSON");
+        let made: serde_json::Value = serde_json::from_str(&kubectl(&cluster, &wet).await).expect("JSON");
+        let missing = missing("", &said, &made);
+        assert!(missing.is_empty(), "kubectl create {command}: {missing:?} of {said} are not in {made}");
+    }
+}
+
+/// Paths at which `made` lacks what was said, apart from what the server decides.
+fn missing(at: &str, said: &serde_json::Value, made: &serde_json::Value) -> Vec<String> {
+    use serde_json::Value;
+    match (said, made) {
+        (Value::Object(said), _) => said
+            .iter()
+            .filter(|(key, _)| at != "/metadata" || *key != "creationTimestamp")
+            .filter(|(key, value)| {
+                key.as_str() != "status" && !value.is_null() && **value != serde_json::json!({})
+            })
+            .flat_map(|(key, value)| missing(&format!("{at}/{key}"), value, &made[key]))
+            .collect(),
+        (Value::Array(said), Value::Array(made)) if said.len() == made.len() => {
+            let each = said.iter().zip(made).enumerate();
+            each.flat_map(|(index, (said, made))| missing(&format!("{at}/{index}"), said, made)).collect()
+        }
+        (said, made) if said == made => Vec::new(),
+        _ => vec![at.to_owned()],
+    }
+}
