@@ -4,7 +4,7 @@
 //! adding one means a variant here and a line in [`Cli::run`].
 
 use crate::globals::Globals;
-use crate::{completion, install, multicluster, sandbox, trust, uninstall, version};
+use crate::{completion, inject, install, multicluster, sandbox, trust, uninstall, version};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use std::future::Future;
@@ -27,6 +27,10 @@ enum Command {
     Install(Box<install::Args>),
     /// Print what to delete to be rid of the control plane, for kubectl delete.
     Uninstall(uninstall::Args),
+    /// Add workloads to the mesh.
+    Inject(Box<inject::Args>),
+    /// Take workloads out of the mesh.
+    Uninject(inject::UninjectArgs),
     /// Join clusters: gateway, service mirror, links.
     #[command(subcommand, visible_alias = "mc")]
     Multicluster(multicluster::Command),
@@ -49,6 +53,8 @@ impl Cli {
         match self.command {
             Command::Install(args) => block_on(install::run(*args, globals)),
             Command::Uninstall(args) => block_on(uninstall::run(args, globals)),
+            Command::Inject(args) => block_on(inject::run(*args, globals)),
+            Command::Uninject(args) => inject::uninject(&args),
             Command::Multicluster(command) => block_on(multicluster::run(command, globals)),
             Command::Trust(command) => trust::run(command, globals),
             Command::Version(args) => block_on(version::run(args, globals)),

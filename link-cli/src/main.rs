@@ -7,6 +7,7 @@ mod charts;
 mod cli;
 mod completion;
 mod globals;
+mod inject;
 mod install;
 mod install_checks;
 mod manifest;

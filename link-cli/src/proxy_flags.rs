@@ -1,6 +1,8 @@
 //! Flags that set the sidecar: for a whole installation, or for what `inject` writes.
 
 use crate::values::merge;
+use mesh_injector::{Annotations, annotations as keys};
+use mesh_types::annotations;
 use serde_json::{Value, json};
 
 /// Flags that set the sidecar; each stands for a value of the chart.
@@ -107,5 +109,38 @@ impl ProxyFlags {
         put("proxy/waitBeforeExitSeconds", self.wait_before_exit_seconds.map(Value::from));
         let identity_ports = self.require_identity_on_inbound_ports.clone();
         put("proxy/requireIdentityOnInboundPorts", identity_ports.map(Value::from));
+    }
+
+    /// The flags as annotations, for workloads that the injector will set up.
+    pub(crate) fn annotations(&self) -> Annotations {
+        let mut out = Annotations::new();
+        let mut put = |key: &str, value: Option<String>| {
+            if let Some(value) = value {
+                out.insert(key.to_owned(), value);
+            }
+        };
+        put(keys::PROXY_IMAGE, self.proxy_image.clone());
+        put(keys::PROXY_VERSION_OVERRIDE, self.proxy_version.clone());
+        put(keys::IMAGE_PULL_POLICY, self.image_pull_policy.clone());
+        put(annotations::SKIP_INBOUND_PORTS, self.skip_inbound_ports.clone());
+        put(annotations::SKIP_OUTBOUND_PORTS, self.skip_outbound_ports.clone());
+        put(annotations::OPAQUE_PORTS, self.opaque_ports.clone());
+        put(annotations::REQUIRE_IDENTITY_PORTS, self.require_identity_on_inbound_ports.clone());
+        put(annotations::DEFAULT_INBOUND_POLICY, self.default_inbound_policy.clone());
+        put(keys::PROXY_UID, self.proxy_uid.map(|v| v.to_string()));
+        put(keys::PROXY_GID, self.proxy_gid.map(|v| v.to_string()));
+        put(keys::LOG_LEVEL, self.proxy_log_level.clone());
+        put(keys::INBOUND_PORT, self.inbound_port.map(|v| v.to_string()));
+        put(keys::OUTBOUND_PORT, self.outbound_port.map(|v| v.to_string()));
+        put(keys::CONTROL_PORT, self.control_port.map(|v| v.to_string()));
+        put(keys::ADMIN_PORT, self.admin_port.map(|v| v.to_string()));
+        put(keys::CPU_REQUEST, self.proxy_cpu_request.clone());
+        put(keys::CPU_LIMIT, self.proxy_cpu_limit.clone());
+        put(keys::MEMORY_REQUEST, self.proxy_memory_request.clone());
+        put(keys::MEMORY_LIMIT, self.proxy_memory_limit.clone());
+        put(keys::EXTERNAL_PROFILES, self.enable_external_profiles.then(|| "true".to_owned()));
+        put(keys::NATIVE_SIDECAR, self.native_sidecar.map(|v| v.to_string()));
+        put(keys::WAIT_BEFORE_EXIT, self.wait_before_exit_seconds.map(|v| v.to_string()));
+        out
     }
 }
