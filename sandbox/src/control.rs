@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
@@ -81,17 +82,13 @@ pub(crate) trait Control: Send + Sync + 'static {
     fn answer(&self, request: Request) -> impl Future<Output = Result<Value, Error>> + Send;
 }
 
-/// Listens on the control socket of a state directory until the token is cancelled.
+/// Makes the control socket of a state directory; connections wait in it until [`serve`] takes them.
 ///
 /// # Errors
 /// When the socket cannot be made.
-pub(crate) async fn serve<C: Control>(
-    state: &StateDir,
-    control: Arc<C>,
-    token: CancellationToken,
-) -> Result<(), Error> {
+pub(crate) fn listen(state: &StateDir) -> Result<UnixListener, Error> {
     let path = state.socket();
-    let listener = tokio::net::UnixListener::bind(&path).map_err(|source| Error::Listen {
+    let listener = UnixListener::bind(&path).map_err(|source| Error::Listen {
         what: "control socket",
         address: path.display().to_string(),
         source,
@@ -99,9 +96,14 @@ pub(crate) async fn serve<C: Control>(
     let only_root = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(&path, only_root).map_err(|source| Error::File {
         action: "restrict",
-        path: path.clone(),
+        path,
         source,
     })?;
+    Ok(listener)
+}
+
+/// Answers what comes in on the control socket until the token is cancelled.
+pub(crate) async fn serve<C: Control>(listener: UnixListener, control: Arc<C>, token: CancellationToken) {
     while let Some(accepted) = token.run_until_cancelled(listener.accept()).await {
         match accepted {
             Ok((stream, _)) => {
@@ -110,7 +112,6 @@ pub(crate) async fn serve<C: Control>(
             Err(error) => tracing::warn!(%error, "control connection not accepted"),
         }
     }
-    Ok(())
 }
 
 async fn answer_all<C: Control>(stream: tokio::net::UnixStream, control: Arc<C>) {

@@ -225,20 +225,15 @@ fn serve(
         .map_err(|source| Error::System { action: "start a runtime".to_owned(), source })?;
     let token = supervisor.token.clone();
     runtime.block_on(async {
-        let controls = control::serve(&supervisor.state, supervisor.clone(), token.clone());
-        tokio::pin!(controls);
+        let listener = control::listen(&supervisor.state)?;
         ready();
-        let outcome = tokio::select! {
-            outcome = &mut controls => outcome,
-            () = ended => Ok(()),
-            signal = mesh_runtime::termination_signal() => {
-                tracing::info!(signal, "ending");
-                Ok(())
-            }
-            () = token.cancelled() => Ok(()),
-        };
+        tokio::select! {
+            () = control::serve(listener, supervisor.clone(), token.clone()) => {}
+            () = ended => {}
+            signal = mesh_runtime::termination_signal() => tracing::info!(signal, "ending"),
+        }
         supervisor.stop();
-        outcome
+        Ok(())
     })
 }
 

@@ -17,7 +17,7 @@ async fn requests_are_answered_or_refused_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     let state = StateDir::resolve(Some(dir.path().to_owned()));
     let token = CancellationToken::new();
-    let serving = serve(&state, Arc::new(Echo), token.clone());
+    let serving = serve(listen(&state).unwrap(), Arc::new(Echo), token.clone());
     let client = async {
         let state = state.clone();
         let asked = tokio::task::spawn_blocking(move || {
@@ -28,8 +28,7 @@ async fn requests_are_answered_or_refused_with_the_reason() {
         token.cancel();
         answers
     };
-    let (served, (partition, heal)) = tokio::join!(serving, client);
-    served.unwrap();
+    let ((), (partition, heal)) = tokio::join!(serving, client);
     assert_eq!(partition.unwrap(), json!("Partition { a: \"east\", b: \"west\" }"));
     assert_eq!(heal.unwrap_err().to_string(), "nothing to heal");
 }
