@@ -112,10 +112,7 @@ impl Inbound {
         }
         let policy = self.policies.get(target.port());
         let skip_tls = !direct && matches!(policy.borrow().protocol, Protocol::Opaque);
-        let accepted = match self.accept_tls(Metered::detached(tcp), skip_tls).await? {
-            Some(accepted) => accepted,
-            None => return Ok(()),
-        };
+        let accepted = self.accept_tls(Metered::detached(tcp), skip_tls).await?;
         let tls = match &accepted {
             Accepted::Mesh(io) => ClientTls::Mesh(client_identity(io.get_ref().1)),
             Accepted::Plain(_, tls) => tls.clone(),
@@ -165,31 +162,30 @@ impl Inbound {
         Ok(tune(tcp, &options)?)
     }
 
-    /// Ends TLS that is meant for us; other TLS passes through, and plaintext is plaintext. `None`: the client left.
-    async fn accept_tls(&self, mut io: Metered<TcpStream>, skip: bool) -> Result<Option<Accepted>, Error> {
+    /// Ends TLS that is meant for us; other TLS passes through, and plaintext is plaintext.
+    async fn accept_tls(&self, mut io: Metered<TcpStream>, skip: bool) -> Result<Accepted, Error> {
         let mut buf = BytesMut::new();
         if skip {
-            return Ok(Some(Accepted::Plain(PrefixedIo::new(buf, io), ClientTls::None)));
+            return Ok(Accepted::Plain(PrefixedIo::new(buf, io), ClientTls::None));
         }
         let limit = self.config.inbound.detect_timeout;
         let hello = match sniff(&mut io, &mut buf, limit, client_hello).await? {
             Sniffed::Found(hello) => hello,
-            Sniffed::Eof if buf.is_empty() => return Ok(None),
-            // The server may speak first, or the client is slow: neither is TLS to us.
+            // The server may speak first, the client may be slow, or only listen: none of these is TLS to us.
             Sniffed::Eof | Sniffed::Timeout => None,
         };
         let io = PrefixedIo::new(buf, io);
         match hello {
-            None => Ok(Some(Accepted::Plain(io, ClientTls::None))),
+            None => Ok(Accepted::Plain(io, ClientTls::None)),
             Some(ClientHello { sni: Some(sni), .. }) if sni == self.tls.identity().as_str() => {
                 let acceptor = self.tls.acceptor().map_err(|error| Error::ClientTls(error.to_string()))?;
                 let io = timeout(limit, acceptor.accept(io))
                     .await
                     .map_err(|_| Error::ClientTls(format!("handshake took longer than {limit:?}")))?
                     .map_err(|error| Error::ClientTls(error.to_string()))?;
-                Ok(Some(Accepted::Mesh(Box::new(io))))
+                Ok(Accepted::Mesh(Box::new(io)))
             }
-            Some(_) => Ok(Some(Accepted::Plain(io, ClientTls::Passthrough))),
+            Some(_) => Ok(Accepted::Plain(io, ClientTls::Passthrough)),
         }
     }
 
@@ -263,7 +259,7 @@ impl Inbound {
     /// The application at `addr`, kept while it is used.
     fn app(&self, addr: SocketAddr) -> Rc<App> {
         let mut apps = self.apps.borrow_mut();
-        Rc::clone(apps.entry(addr).or_insert_with(|| App::new(addr, self.config.inbound.clone())))
+        Rc::clone(apps.entry(addr).or_insert_with(|| App::new(addr, Arc::clone(&self.config))))
     }
 }
 

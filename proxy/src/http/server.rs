@@ -56,7 +56,6 @@ where
                 .half_close(true)
                 .header_read_timeout(None)
                 .max_buf_size(MAX_HTTP1_BUFFER)
-                .preserve_header_case(true)
                 .auto_date_header(false)
                 .serve_connection(io, service)
                 .with_upgrades();

@@ -1,7 +1,7 @@
 //! Connections to the application: an idle stack of HTTP/1 connections and one HTTP/2 connection for each address.
 
 use crate::body::{Body, End, Observe};
-use crate::config::Inbound as Settings;
+use crate::config::{Config, Inbound as Settings};
 use crate::error::Error;
 use crate::http::upgrade;
 use crate::rt::LocalExec;
@@ -13,6 +13,7 @@ use mesh_net::SocketOptions;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 use tokio::net::TcpStream;
 
@@ -22,7 +23,7 @@ const MAX_HTTP1_BUFFER: usize = 64 * 1024;
 /// The application at one address, as one worker knows it.
 pub(super) struct App {
     addr: SocketAddr,
-    settings: Settings,
+    config: Arc<Config>,
     idle: RefCell<Vec<Idle>>,
     http2: RefCell<Option<http2::SendRequest<Body>>>,
 }
@@ -50,8 +51,8 @@ pub(super) async fn connect(addr: SocketAddr, settings: &Settings) -> Result<Tcp
 
 impl App {
     /// No connections yet.
-    pub(super) fn new(addr: SocketAddr, settings: Settings) -> Rc<Self> {
-        Rc::new(Self { addr, settings, idle: RefCell::default(), http2: RefCell::default() })
+    pub(super) fn new(addr: SocketAddr, config: Arc<Config>) -> Rc<Self> {
+        Rc::new(Self { addr, config, idle: RefCell::default(), http2: RefCell::default() })
     }
 
     /// Sends a request in its own HTTP version.
@@ -90,16 +91,15 @@ impl App {
 
     fn pooled(&self) -> Option<http1::SendRequest<Body>> {
         let mut idle = self.idle.borrow_mut();
-        let oldest = Instant::now().checked_sub(self.settings.http.pool_idle_timeout);
+        let oldest = Instant::now().checked_sub(self.config.inbound.http.pool_idle_timeout);
         idle.retain(|i| !i.sender.is_closed() && oldest.is_none_or(|oldest| i.since > oldest));
         let ready = idle.iter().rposition(|i| i.sender.is_ready())?;
         Some(idle.remove(ready).sender)
     }
 
     async fn connect_http1(&self) -> Result<http1::SendRequest<Body>, Error> {
-        let stream = connect(self.addr, &self.settings).await?;
+        let stream = connect(self.addr, &self.config.inbound).await?;
         let (sender, connection) = http1::Builder::new()
-            .preserve_header_case(true)
             .max_buf_size(MAX_HTTP1_BUFFER)
             .handshake(TokioIo::new(stream))
             .await
@@ -148,11 +148,11 @@ impl App {
     }
 
     async fn connect_http2(&self) -> Result<http2::SendRequest<Body>, Error> {
-        let stream = connect(self.addr, &self.settings).await?;
+        let stream = connect(self.addr, &self.config.inbound).await?;
         let (sender, connection) = http2::Builder::new(LocalExec)
             .timer(TokioTimer::new())
-            .initial_stream_window_size(self.settings.http.h2_stream_window)
-            .initial_connection_window_size(self.settings.http.h2_connection_window)
+            .initial_stream_window_size(self.config.inbound.http.h2_stream_window)
+            .initial_connection_window_size(self.config.inbound.http.h2_connection_window)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|source| Error::Handshake { addr: self.addr, source })?;
@@ -180,7 +180,7 @@ impl Observe for Return {
         let mut idle = self.app.idle.borrow_mut();
         if matches!(end, End::Complete(_))
             && !sender.is_closed()
-            && idle.len() < self.app.settings.http.max_idle_per_endpoint
+            && idle.len() < self.app.config.inbound.http.max_idle_per_endpoint
         {
             idle.push(Idle { sender, since: Instant::now() });
         }

@@ -12,7 +12,7 @@ use crate::drain::Drain;
 use crate::error::{Error, is_grpc};
 use crate::http::server::{self, Handler};
 use crate::http::{orig_proto, upgrade};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use mesh_net::Http;
 use mesh_rules::{ShortCircuit, apply_request};
 use std::cell::RefCell;
@@ -105,6 +105,10 @@ impl Connection {
         let metrics = permit.metrics;
         headers::sanitize(request.headers_mut(), self.client.identity());
         let client_upgrade = upgrade::of_request(&mut request);
+        let http1 = request.version() != Version::HTTP_2;
+        if http1 && client_upgrade.is_none() {
+            orig_proto::strip_connection_headers(request.headers_mut());
+        }
         let connect = *request.method() == Method::CONNECT;
         let result = self.app.send(request).await;
         let mut response = match result {
@@ -118,6 +122,8 @@ impl Connection {
         upgrade::join(client_upgrade, connect, &mut response, &self.drain);
         if let Some(carried) = carried {
             orig_proto::mark_response(&mut response, carried);
+        } else if http1 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            orig_proto::strip_connection_headers(response.headers_mut());
         }
         let observer = ResponseObserver {
             metrics,

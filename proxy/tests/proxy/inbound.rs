@@ -28,6 +28,17 @@ async fn mesh_tls_ends_here_and_the_application_learns_the_client() {
 }
 
 #[tokio::test]
+async fn what_concerns_one_connection_is_not_passed_on() {
+    let proxy = Proxy::start(app::http().await, &[]).await;
+    let request = Request::builder().uri("/").header("host", "web").header("connection", "close, x-hop");
+    let request = request.header("x-hop", "1").header("x-app", "1").body(Full::default()).unwrap();
+    let response = send(proxy.plain().await, Version::HTTP_11, request).await.unwrap();
+    assert_eq!(response.headers()["x-seen-x-app"], "1");
+    assert!(!response.headers().contains_key("x-seen-x-hop"));
+    assert!(!response.headers().contains_key("x-seen-connection"));
+}
+
+#[tokio::test]
 async fn plaintext_is_served_without_a_name() {
     let proxy = Proxy::start(app::http().await, &[]).await;
     let request = Request::builder().uri("/").header("host", "web").header("l5d-client-id", "forged");
