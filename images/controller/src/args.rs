@@ -21,6 +21,8 @@ pub(crate) enum Room {
     Identity(IdentityArgs),
     /// Tells proxies where endpoints are.
     Destination(DestinationArgs),
+    /// Tells proxies what is allowed, and how traffic is sent.
+    Policy(PolicyArgs),
     /// Injects sidecars into pods.
     ProxyInjector(InjectorArgs),
     /// Imports exported services of linked clusters.
@@ -94,6 +96,45 @@ pub(crate) struct DestinationArgs {
     #[arg(long, default_value_t = true, action = ArgAction::Set)]
     pub(crate) enable_h2_upgrade: bool,
 }
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicyArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Address of the gRPC server.
+    #[arg(long, default_value_t = any(ports::POLICY))]
+    pub(crate) grpc_addr: SocketAddr,
+    /// Address of the admin server.
+    #[arg(long, default_value_t = any(ports::CONTROLLER_ADMIN))]
+    pub(crate) admin_addr: SocketAddr,
+    /// Namespace of the control plane.
+    #[arg(long, default_value = mesh_types::CONTROL_PLANE_NAMESPACE)]
+    pub(crate) control_plane_namespace: String,
+    /// Trust domain of identities.
+    #[arg(long, default_value = mesh_types::CLUSTER_DOMAIN)]
+    pub(crate) identity_domain: String,
+    /// DNS domain of the cluster.
+    #[arg(long, default_value = mesh_types::CLUSTER_DOMAIN)]
+    pub(crate) cluster_domain: String,
+    /// Networks of the cluster, which `cluster-…` policies allow.
+    #[arg(long, value_delimiter = ',', default_value = CLUSTER_NETWORKS)]
+    pub(crate) cluster_networks: Vec<ipnet::IpNet>,
+    /// The inbound policy where neither pod nor namespace has one.
+    #[arg(long, default_value = "all-unauthenticated")]
+    pub(crate) default_policy: mesh_policy::DefaultPolicy,
+    /// Ports that are opaque where no annotation says otherwise.
+    #[arg(long, default_value = ports::DEFAULT_OPAQUE)]
+    pub(crate) default_opaque_ports: String,
+    /// Networks that probes come from.
+    #[arg(long, value_delimiter = ',', default_value = "0.0.0.0/0,::/0")]
+    pub(crate) probe_networks: Vec<ipnet::IpNet>,
+    /// Whether clients may set timeouts and retries by headers.
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub(crate) allow_l5d_request_headers: bool,
+}
+
+/// Linkerd's default: the private address ranges.
+const CLUSTER_NETWORKS: &str = "10.0.0.0/8,100.64.0.0/10,172.16.0.0/12,192.168.0.0/16,fd00::/8";
 
 #[derive(Debug, Args)]
 pub(crate) struct InjectorArgs {

@@ -36,6 +36,7 @@ async fn run(room: Room) -> Result<()> {
     let (name, common, admin_addr) = match &room {
         Room::Identity(a) => ("identity", &a.common, a.admin_addr),
         Room::Destination(a) => ("destination", &a.common, a.admin_addr),
+        Room::Policy(a) => ("policy", &a.common, a.admin_addr),
         Room::ProxyInjector(a) => ("proxy-injector", &a.common, a.admin_addr),
         Room::ServiceMirror(a) => ("service-mirror", &a.common, a.admin_addr),
     };
@@ -108,6 +109,18 @@ async fn run_room(room: Room, parts: Parts) -> Result<()> {
             mesh_destination::run(config, client, listener, &metrics, admin, shutdown)
                 .await
                 .map_err(Into::into)
+        }
+        Room::Policy(a) => {
+            let config = mesh_policy::Config {
+                cluster_domain: a.cluster_domain,
+                cluster_networks: a.cluster_networks,
+                default_policy: a.default_policy,
+                default_opaque_ports: a.default_opaque_ports,
+                probe_networks: a.probe_networks,
+                allow_l5d_request_headers: a.allow_l5d_request_headers,
+            };
+            let listener = listen(a.grpc_addr).await?;
+            mesh_policy::run(config, client, listener, &metrics, admin, shutdown).await.map_err(Into::into)
         }
         Room::ProxyInjector(a) => {
             let config = mesh_injector::webhook::Config { addr: a.addr, namespace: a.controller_namespace };
