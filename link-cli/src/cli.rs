@@ -4,7 +4,7 @@
 //! adding one means a variant here and a line in [`Cli::run`].
 
 use crate::globals::Globals;
-use crate::{completion, inject, install, multicluster, sandbox, trust, uninstall, version};
+use crate::{completion, inject, install, multicluster, sandbox, trust, uninstall, upgrade, version};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use std::future::Future;
@@ -25,6 +25,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Print the manifests of the control plane, for kubectl apply.
     Install(Box<install::Args>),
+    /// Print the manifests of the installed control plane as this version would have them.
+    Upgrade(Box<upgrade::Args>),
     /// Print what to delete to be rid of the control plane, for kubectl delete.
     Uninstall(uninstall::Args),
     /// Add workloads to the mesh.
@@ -52,6 +54,7 @@ impl Cli {
         let globals = &self.globals;
         match self.command {
             Command::Install(args) => block_on(install::run(*args, globals)),
+            Command::Upgrade(args) => block_on(upgrade::run(*args, globals)),
             Command::Uninstall(args) => block_on(uninstall::run(args, globals)),
             Command::Inject(args) => block_on(inject::run(*args, globals)),
             Command::Uninject(args) => inject::uninject(&args),

@@ -4,25 +4,19 @@ mod kinds;
 
 use crate::charts::Chart;
 use crate::globals::Globals;
-use crate::install_checks::{CONFIG, unreachable};
+use crate::installed;
 use crate::manifest::{self, Format, Manifest};
 use crate::proxy_flags::ProxyFlags;
 use crate::render::to_yaml;
-use crate::report::Problem;
 use crate::values::{ValueArgs, read};
 use anyhow::Context;
 use kinds::Shape;
 use mesh_injector::{Annotations, Injection, Owner, Values, Workload, annotations_of};
-use mesh_kube::k8s_openapi::api::core::v1::ConfigMap;
-use mesh_kube::kube::Api;
 use mesh_types::annotations::{INJECT, OPAQUE_PORTS};
 use serde_json::{Value, json};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-
-/// Name of the ConfigMap with the trust bundle.
-const TRUST_ROOTS: &str = "linkerd-identity-trust-roots";
 
 /// Arguments of `meshctl inject`.
 #[derive(Debug, clap::Args)]
@@ -184,28 +178,6 @@ async fn values(args: &Args, globals: &Globals) -> anyhow::Result<Values> {
     args.proxy.apply(&mut values);
     args.values.apply(&mut values)?;
     serde_json::from_value(values).context("the values of the control plane cannot be read")
-}
-
-async fn installed(globals: &Globals) -> anyhow::Result<Value> {
-    let namespace = &globals.linkerd_namespace;
-    let api: Api<ConfigMap> = Api::namespaced(globals.client().await?, namespace);
-    let missing = |name: &str| {
-        Problem::new(
-            "the control plane is not installed",
-            format!("there is no ConfigMap {namespace}/{name}"),
-            "install it first, name its namespace with -L, or pass --ignore-cluster",
-        )
-    };
-    let map = api.get_opt(CONFIG).await.map_err(|e| unreachable(&e))?.ok_or_else(|| missing(CONFIG))?;
-    let text = map.data.and_then(|mut d| d.remove("values")).unwrap_or_default();
-    let mut values: Value = serde_saphyr::from_str(&text)
-        .with_context(|| format!("ConfigMap {namespace}/{CONFIG} holds no readable values"))?;
-    let roots = api.get_opt(TRUST_ROOTS).await.map_err(|e| unreachable(&e))?;
-    let roots = roots.ok_or_else(|| missing(TRUST_ROOTS))?;
-    if let Some(pem) = roots.data.and_then(|mut d| d.remove("ca-bundle.crt")) {
-        values["identityTrustAnchorsPEM"] = json!(pem);
-    }
-    Ok(values)
 }
 
 /// Every document of a file, of a folder's YAML files, or of standard input.

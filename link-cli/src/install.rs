@@ -113,16 +113,21 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> anyhow::Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-/// Values of the control plane before certificates: defaults, `--ha`, flags, files and `--set`.
+/// Values of the control plane before certificates: defaults, then what the settings say.
 pub(crate) fn values(settings: &Settings) -> anyhow::Result<Value> {
     let mut values = Chart::ControlPlane.default_values()?;
-    if settings.ha {
-        merge(&mut values, &Chart::ControlPlane.ha_values()?);
-    }
-    settings.flags(&mut values)?;
-    settings.proxy.apply(&mut values);
-    settings.values.apply(&mut values)?;
+    overlay(settings, &mut values)?;
     Ok(values)
+}
+
+/// Lays `--ha`, flags, files and `--set` over values.
+pub(crate) fn overlay(settings: &Settings, values: &mut Value) -> anyhow::Result<()> {
+    if settings.ha {
+        merge(values, &Chart::ControlPlane.ha_values()?);
+    }
+    settings.flags(values)?;
+    settings.proxy.apply(values);
+    settings.values.apply(values)
 }
 
 impl Settings {
@@ -205,12 +210,21 @@ fn identity(settings: &Settings, namespace: &str, values: &mut Value) -> anyhow:
         (false, true) => {
             missing("the issuer", "--identity-issuer-certificate-file and --identity-issuer-key-file")
         }
-        (false, false) => {
-            let bundle = TrustBundle::from_pem(&anchors).context("the trust anchors cannot be used")?;
-            let issuer = Authority::from_pem(&cert, &key).context("the issuer cannot be used")?;
-            issuer.verify(&bundle).context("the issuer does not belong to the trust anchors")
-        }
+        (false, false) => verify(values),
     }
+}
+
+/// Checks that issuer and trust anchors belong together, where both are among the values.
+pub(crate) fn verify(values: &Value) -> anyhow::Result<()> {
+    let text = |pointer: &str| values.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let anchors = text("/identityTrustAnchorsPEM");
+    let (cert, key) = (text("/identity/issuer/tls/crtPEM"), text("/identity/issuer/tls/keyPEM"));
+    if anchors.is_empty() || cert.is_empty() {
+        return Ok(());
+    }
+    let bundle = TrustBundle::from_pem(anchors).context("the trust anchors cannot be used")?;
+    let issuer = Authority::from_pem(cert, key).context("the issuer cannot be used")?;
+    issuer.verify(&bundle).context("the issuer does not belong to the trust anchors")
 }
 
 fn generate(settings: &Settings, namespace: &str, values: &mut Value) -> anyhow::Result<()> {

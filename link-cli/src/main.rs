@@ -10,6 +10,7 @@ mod globals;
 mod inject;
 mod install;
 mod install_checks;
+mod installed;
 mod manifest;
 mod multicluster;
 mod proxy_flags;
@@ -18,6 +19,7 @@ mod report;
 mod sandbox;
 mod trust;
 mod uninstall;
+mod upgrade;
 mod values;
 mod version;
 

@@ -1,6 +1,7 @@
 //! `meshctl sandbox`: whole clusters on this machine. Everything here blocks and runs outside of any async runtime,
 //! because the supervisor is this very binary and must own its threads.
 
+mod demo;
 mod fault;
 
 use crate::report::Problem;
@@ -18,6 +19,8 @@ pub(crate) enum Command {
         export KUBECONFIG=$(meshctl sandbox kubeconfig)\n  kubectl --context east get nodes\n\nNeeds root. The host's network is left alone; \
         nothing stays behind after meshctl sandbox down.")]
     Up(UpArgs),
+    /// Show what the mesh does: two linked clusters serve a shop, lose one side, and get it back.
+    Demo(demo::Args),
     /// Take the clusters down.
     Down(StateArgs),
     /// Show what runs.
@@ -128,6 +131,7 @@ fn namespaced(text: &str) -> Result<(String, String), String> {
 pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Up(args) => up(args),
+        Command::Demo(args) => demo::run(args),
         Command::Down(args) => {
             let was_running = mesh_sandbox::down(args.state_dir)?;
             eprintln!("{}", if was_running { "√ sandbox is down" } else { "√ no sandbox was running" });

@@ -2,13 +2,12 @@
 
 use crate::charts::Chart;
 use crate::globals::Globals;
-use crate::install_checks::{CONFIG, unreachable};
+use crate::install_checks::unreachable;
+use crate::installed;
 use crate::manifest::{self, Format};
 use crate::report::Problem;
 use crate::uninstall::to_delete;
 use crate::values::{ValueArgs, merge};
-use anyhow::Context;
-use mesh_kube::k8s_openapi::api::core::v1::ConfigMap;
 use mesh_kube::kube::Api;
 use mesh_kube::kube::api::ListParams;
 use mesh_kube::link::Link;
@@ -97,18 +96,7 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> anyhow::Result<ExitCod
 
 /// What the control plane was installed with and this extension must agree to.
 async fn of_the_cluster(globals: &Globals) -> anyhow::Result<Value> {
-    let namespace = &globals.linkerd_namespace;
-    let maps: Api<ConfigMap> = Api::namespaced(globals.client().await?, namespace);
-    let found = maps.get_opt(CONFIG).await.map_err(|e| unreachable(&e))?.ok_or_else(|| {
-        Problem::new(
-            "the control plane is not installed",
-            format!("there is no ConfigMap {namespace}/{CONFIG}"),
-            "install it first (meshctl install --help), or name its namespace with -L",
-        )
-    })?;
-    let text = found.data.and_then(|mut d| d.remove("values")).unwrap_or_default();
-    let installed: Value = serde_saphyr::from_str(&text)
-        .with_context(|| format!("ConfigMap {namespace}/{CONFIG} holds no readable values"))?;
+    let installed = installed::values(globals).await?;
     let keys =
         ["clusterDomain", "identityTrustDomain", "imagePullPolicy", "imagePullSecrets", "linkerdVersion"];
     let shared = keys.iter().filter_map(|k| Some(((*k).to_owned(), installed.get(*k)?.clone())));
