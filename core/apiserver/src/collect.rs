@@ -1,15 +1,24 @@
 //! The collector: takes along what belonged to something that is gone, and finishes deletions that wait for others.
 
+#[cfg(test)]
+mod tests;
+
 use crate::api::{Api, DeleteOptions, Propagation, Target, Write, WriteOptions};
 use crate::api::{FOREGROUND, ORPHAN};
 use crate::error::ApiError;
 use crate::object;
-use crate::store::ObjectRef;
+use crate::store::{Key, ObjectRef};
 use crate::strategy::definition::CLEANUP;
 use crate::user::UserInfo;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
+
+/// How long an event is kept: Kubernetes' default.
+const EVENT_LIFETIME: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
+/// How often events are looked through.
+const EVENT_SWEEP: Duration = Duration::from_secs(60);
 
 /// Something to look into. All of it is level-triggered: looking twice does no harm.
 #[derive(Debug)]
@@ -30,7 +39,17 @@ pub(crate) enum Work {
 
 /// Works until the server stops.
 pub(crate) async fn run(api: Arc<Api>, mut work: mpsc::UnboundedReceiver<Work>) {
-    while let Some(work) = work.recv().await {
+    let mut sweep = tokio::time::interval(EVENT_SWEEP);
+    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let work = tokio::select! {
+            work = work.recv() => work,
+            _ = sweep.tick() => {
+                expire_events(&api, jiff::Timestamp::now());
+                continue;
+            }
+        };
+        let Some(work) = work else { return };
         match work {
             Work::CheckOwners(entry) => check_owners(&api, &entry).await,
             Work::OwnerGone(uid) => {
@@ -54,6 +73,20 @@ pub(crate) async fn run(api: Arc<Api>, mut work: mpsc::UnboundedReceiver<Work>) 
                     finish_definition(&api, &target);
                 }
             }
+        }
+    }
+}
+
+/// Removes events that nothing has happened to for an hour.
+pub(crate) fn expire_events(api: &Api, now: jiff::Timestamp) {
+    for event in api.store.list("events", None).objects {
+        let times =
+            ["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/metadata/creationTimestamp"];
+        let last = times.iter().find_map(|t| object::text(&event, t).parse::<jiff::Timestamp>().ok());
+        if last.is_some_and(|at| now.duration_since(at) > EVENT_LIFETIME) {
+            let key = Key::new(object::namespace(&event), object::name(&event));
+            // Lost to another write: it lives on.
+            let _ = api.store.remove("events", &key, &event);
         }
     }
 }

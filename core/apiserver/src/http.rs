@@ -35,6 +35,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a client may take for its TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often an HTTP/2 client is asked whether it is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How long connections get to finish what they do when the server stops.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -84,7 +86,8 @@ async fn connection(server: Arc<Server>, stream: TcpStream, tls: TlsAcceptor) {
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new());
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(1000);
+    // Peers that vanish without a word take their watches along.
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(1000).keep_alive_interval(KEEP_ALIVE);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let outcome = tokio::select! {

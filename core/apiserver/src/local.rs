@@ -195,7 +195,7 @@ impl LocalClient {
         crate::reviews::token_request(&self.api, &target, request)
     }
 
-    /// The objects selected, as added, and then every change of that set for as long as the server runs. A reader that
+    /// The objects selected, as added, and then every change of that set for as long as the resource is served. A reader that
     /// falls too far behind is brought up to date by the difference; it never misses a final state.
     ///
     /// # Errors
@@ -247,7 +247,11 @@ impl Follower {
                 return Some(event);
             }
             match self.feed.poll() {
-                Ok(events) if events.is_empty() => self.feed.changed().await,
+                Ok(events) if events.is_empty() => {
+                    if !self.feed.changed().await {
+                        return None;
+                    }
+                }
                 Ok(events) => {
                     for event in events {
                         self.tell(event.kind, event.object);

@@ -1,5 +1,6 @@
 //! OpenAPI documents, for clients that validate, merge or explain by them: `/openapi/v3` per group, and `/openapi/v2`.
 
+pub(crate) mod binary;
 #[cfg(test)]
 mod tests;
 

@@ -232,6 +232,12 @@ impl Handle {
         self.api.store.compact();
     }
 
+    /// What it all works on.
+    #[cfg(test)]
+    pub(crate) fn api(&self) -> &Api {
+        &self.api
+    }
+
     /// Stops serving. Watches end; connections get half a second.
     pub fn shutdown(&self) {
         self.stop.cancel();

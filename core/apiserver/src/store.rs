@@ -250,6 +250,17 @@ impl Store {
         }
     }
 
+    /// Ends every watch of a table, whose resource is no longer served, and forgets its log.
+    pub(crate) fn close(&self, table: &str) {
+        let mut inner = self.inner.write();
+        let revision = inner.revision;
+        let t = inner.table(table);
+        t.log.clear();
+        t.compacted = revision;
+        // The old sender is dropped here, which its receivers notice.
+        t.latest = watch::Sender::new(revision);
+    }
+
     /// Changes after `revision`, oldest first.
     pub(crate) fn changes_since(&self, table: &str, revision: u64) -> Result<Vec<Arc<Change>>, Compacted> {
         let inner = self.inner.read();

@@ -120,4 +120,19 @@ pub(crate) fn publish_cluster_info(api: &Api, kubeconfig: &str) {
         return;
     }
     api.put_own("configmaps", "v1", "ConfigMap", "kube-public", "cluster-info", data);
+    let name = "kubeadm:bootstrap-signer-clusterinfo";
+    let api_version = "rbac.authorization.k8s.io/v1";
+    put(
+        api,
+        &json!({"apiVersion": api_version, "kind": "Role", "metadata": {"namespace": "kube-public", "name": name},
+            "rules": [{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["cluster-info"],
+                "verbs": ["get"]}]}),
+    );
+    put(
+        api,
+        &json!({"apiVersion": api_version, "kind": "RoleBinding",
+            "metadata": {"namespace": "kube-public", "name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "system:anonymous"}]}),
+    );
 }

@@ -197,7 +197,11 @@ async fn services_get_addresses_and_node_ports_and_keep_them() {
     let updated = http.put(&format!("{path}/b"), &update).await.expect("answered").json;
     assert_eq!(updated["spec"]["clusterIP"], second["spec"]["clusterIP"], "{updated}");
     assert_eq!(updated["spec"]["ports"][0]["nodePort"], node_port);
-    let mut moved = updated.clone();
+    let mut local = updated.clone();
+    local["spec"]["externalTrafficPolicy"] = "Local".into();
+    let local = http.put(&format!("{path}/b"), &local).await.expect("answered").json;
+    assert!(local["spec"]["healthCheckNodePort"].is_u64(), "{local}");
+    let mut moved = local.clone();
     moved["spec"]["clusterIP"] = "10.43.9.9".into();
     moved["spec"]["clusterIPs"] = json!(["10.43.9.9"]);
     assert_eq!(http.put(&format!("{path}/b"), &moved).await.expect("answered").status, 422);

@@ -50,6 +50,7 @@ impl Api {
                 let (group, plural) =
                     (object::text(last, "/spec/group"), object::text(last, "/spec/names/plural"));
                 self.registry.remove(group, plural);
+                self.store.close(&target.name);
                 self.served_changed();
             }
             "serviceaccounts" => {

@@ -79,10 +79,13 @@ impl Server {
 
     fn openapi(&self, parts: &[&str], headers: &HeaderMap) -> Result<Response<Body>, ApiError> {
         let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        // Clients that know only the protobuf form of version 2 do without.
-        let json = accept.is_empty() || accept.contains("json") || accept.contains("*/*");
-        if !json {
-            return Err(ApiError::NotAcceptable);
+        if parts == ["openapi", "v2"]
+            && accept.contains(openapi::binary::ACCEPTED)
+            && !accept.contains("json")
+        {
+            return self.document("openapi/v2 in protobuf", headers, || {
+                Ok((openapi::binary::MEDIA_TYPE.into(), openapi::binary::v2(&self.api.registry.all())))
+            });
         }
         self.document(&parts.join("/"), headers, || {
             let all = self.api.registry.all();
@@ -97,11 +100,11 @@ impl Server {
     }
 
     /// A document that changes only with the set of served resources, made once for each.
-    fn document(
+    fn document<T: Into<bytes::Bytes>>(
         &self,
         key: &str,
         headers: &HeaderMap,
-        make: impl FnOnce() -> Result<(String, String), ApiError>,
+        make: impl FnOnce() -> Result<(String, T), ApiError>,
     ) -> Result<Response<Body>, ApiError> {
         let generation = self.api.generation.load(Ordering::Relaxed);
         let mut documents = self.documents.lock();
@@ -112,7 +115,7 @@ impl Server {
             Some(response) => response.clone(),
             None => {
                 let (media, text) = make()?;
-                let mut response = Response::new(bytes::Bytes::from(text));
+                let mut response = Response::new(text.into());
                 if let Ok(media) = HeaderValue::from_str(&media) {
                     response.headers_mut().insert(CONTENT_TYPE, media);
                 }

@@ -124,7 +124,11 @@ impl Watch {
                 }
             }
             tokio::select! {
-                () = self.feed.changed() => {}
+                served = self.feed.changed() => {
+                    if !served {
+                        return None;
+                    }
+                }
                 () = self.stop.cancelled() => return None,
                 () = tokio::time::sleep_until(self.deadline) => {
                     self.next = Next::End;

@@ -82,6 +82,15 @@ fn a_changed_schema_changes_its_address() {
 }
 
 #[test]
+fn the_binary_form_names_every_resource_and_the_parameters_of_its_patch() {
+    let document = super::binary::v2(&with_links("color"));
+    let holds = |text: &str| document.windows(text.len()).any(|w| w == text.as_bytes());
+    assert!(holds("/apis/x.io/v1/namespaces/{namespace}/links/{name}"));
+    assert!(holds("group: \"x.io\"\nkind: Link\nversion: v1\n"));
+    assert!(holds("fieldValidation"));
+}
+
+#[test]
 fn version_two_holds_every_kind() {
     let document = v2(&with_links("color"));
     assert_eq!(document["swagger"], "2.0");

@@ -61,11 +61,9 @@ impl Feed {
         Ok(changes.iter().filter_map(|c| self.seen(c)).collect())
     }
 
-    /// Waits until `poll` may have something.
-    pub(crate) async fn changed(&mut self) {
-        if self.latest.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
+    /// Waits until `poll` may have something; false when the resource is no longer served.
+    pub(crate) async fn changed(&mut self) -> bool {
+        self.latest.changed().await.is_ok()
     }
 
     fn seen(&self, change: &Change) -> Option<FeedEvent> {

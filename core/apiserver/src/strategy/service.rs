@@ -156,6 +156,7 @@ fn node_ports(
         }
     }
     taken.extend(asked);
+    health_port(api, guard, service, old, &mut taken)?;
     let earlier = old.map(|o| object::items(o, "/spec/ports").to_vec()).unwrap_or_default();
     for port in service["spec"]["ports"].as_array_mut().into_iter().flatten() {
         if !port.is_object() || port["nodePort"].as_u64().is_some_and(|n| n != 0) {
@@ -167,6 +168,29 @@ fn node_ports(
         let number = kept.or_else(|| api.allocator.port(guard, &taken)).ok_or_else(none_left)?;
         taken.insert(number);
         port["nodePort"] = number.into();
+    }
+    Ok(())
+}
+
+/// A LoadBalancer that keeps client addresses is asked for its health on a port of its own.
+fn health_port(
+    api: &Api,
+    guard: &Guard<'_>,
+    service: &mut Value,
+    old: Option<&Value>,
+    taken: &mut BTreeSet<u16>,
+) -> Result<(), ApiError> {
+    let local = object::text(service, "/spec/externalTrafficPolicy") == "Local";
+    let given =
+        |s: &Value| s.pointer("/spec/healthCheckNodePort").and_then(Value::as_u64).filter(|n| *n != 0);
+    if object::text(service, "/spec/type") != "LoadBalancer" || !local {
+        object::member_mut(service, "spec").remove("healthCheckNodePort");
+    } else if given(service).is_none() {
+        let kept = old.and_then(given).and_then(|n| u16::try_from(n).ok());
+        let none_left = || ApiError::Internal("failed to allocate a nodePort: range is full".into());
+        let port = kept.or_else(|| api.allocator.port(guard, taken)).ok_or_else(none_left)?;
+        taken.insert(port);
+        object::member_mut(service, "spec").insert("healthCheckNodePort".into(), port.into());
     }
     Ok(())
 }
