@@ -173,8 +173,11 @@ fn manually(
 
 /// Values for `--manual`: those of the cluster (or the defaults), then flags.
 async fn values(args: &Args, globals: &Globals) -> anyhow::Result<Values> {
-    let mut values =
-        if args.ignore_cluster { Chart::ControlPlane.default_values()? } else { installed(globals).await? };
+    let mut values = if args.ignore_cluster {
+        Chart::ControlPlane.default_values()?
+    } else {
+        installed::values(globals).await?
+    };
     args.proxy.apply(&mut values);
     args.values.apply(&mut values)?;
     serde_json::from_value(values).context("the values of the control plane cannot be read")
