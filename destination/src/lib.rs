@@ -1,6 +1,8 @@
 //! The destination room: tells proxies where a Service's endpoints are, who they are and what they speak. Kubernetes
 //! watches feed a pure index; every stream sends its latest answer against what it last sent.
 
+#[cfg(test)]
+mod fixtures;
 pub mod hub;
 pub mod index;
 pub mod message;
