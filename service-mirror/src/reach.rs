@@ -61,7 +61,11 @@ pub struct Attempt {
 ///
 /// # Errors
 /// When the own trust anchors cannot be read.
-pub async fn reach(client: &Client, control_plane: &str, request: &Request) -> Result<Report, mesh_kube::Error> {
+pub async fn reach(
+    client: &Client,
+    control_plane: &str,
+    request: &Request,
+) -> Result<Report, mesh_kube::Error> {
     let bundle = trust_bundle(client, control_plane).await?;
     let link = as_link(request);
     let gateways = request.gateways.iter().map(|address| {
@@ -73,7 +77,8 @@ pub async fn reach(client: &Client, control_plane: &str, request: &Request) -> R
     });
     let api_server = async {
         let address = request.api_server.clone()?;
-        let outcome = tokio::time::timeout(TIMEOUT, api_server(&address, request.api_server_ca.as_deref())).await;
+        let outcome =
+            tokio::time::timeout(TIMEOUT, api_server(&address, request.api_server_ca.as_deref())).await;
         Some(attempt(address, outcome.unwrap_or_else(|_| Err(format!("does not answer within {TIMEOUT:?}")))))
     };
     let (gateways, api_server) = tokio::join!(futures::future::join_all(gateways), api_server);
@@ -86,8 +91,12 @@ async fn trust_bundle(client: &Client, control_plane: &str) -> Result<TrustBundl
     let map = maps.get(name).await?;
     let object = || format!("ConfigMap {control_plane}/{name}");
     let pem = map.data.as_ref().and_then(|d| d.get("ca-bundle.crt"));
-    let pem = pem.ok_or_else(|| mesh_kube::Error::Object { object: object(), problem: "has no ca-bundle.crt".into() })?;
-    TrustBundle::from_pem(pem).map_err(|e| mesh_kube::Error::Object { object: object(), problem: e.to_string() })
+    let pem = pem.ok_or_else(|| mesh_kube::Error::Object {
+        object: object(),
+        problem: "has no ca-bundle.crt".into(),
+    })?;
+    TrustBundle::from_pem(pem)
+        .map_err(|e| mesh_kube::Error::Object { object: object(), problem: e.to_string() })
 }
 
 fn as_link(request: &Request) -> LinkConfig {

@@ -1,5 +1,7 @@
 //! The mirror at work between two API servers and a gateway that proves its identity.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use base64::Engine as _;
 use mesh_metrics::Registry;
 use mesh_runtime::Shutdown;

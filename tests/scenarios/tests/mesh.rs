@@ -1,0 +1,87 @@
+//! One cluster: injection, mTLS between all pairs, authorization, every protocol.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use mesh_scenarios::{Fleet, eventually, shop_in};
+use std::sync::LazyLock;
+
+static FLEET: LazyLock<Fleet> = LazyLock::new(Fleet::meshed);
+
+#[test]
+fn injected_pods_talk_mtls_and_no_plaintext_leaves_them() {
+    let (fleet, ns) = (&*FLEET, "mtls");
+    let east = &fleet.east;
+    shop_in(east, ns).unwrap();
+    east.call_ok(ns, "web", &["localhost:8080/"]);
+    let pod = east.pod(ns, "catalog").unwrap();
+    let file = fleet.scratch("mtls.pcap");
+    let capture = fleet.faults().capture("east", ns, &pod, &file).unwrap();
+    for _ in 0..20 {
+        let called = east.call_ok(ns, "web", &["catalog:80/items"]);
+        assert!(called.body().contains("lantern"));
+    }
+    let packets = capture.end().unwrap();
+    let bytes = std::fs::read(file).unwrap();
+    assert!(packets > 20, "the capture saw only {packets} packets");
+    for word in ["lantern", "GET /items", "x-cluster"] {
+        let found = bytes.windows(word.len()).any(|w| w == word.as_bytes());
+        assert!(!found, "{word:?} was readable on the wire");
+    }
+    // Counters are merged at scrape, so the latest calls may show a moment later.
+    let client = format!("client_id=\"web.{ns}.serviceaccount.identity.linkerd.cluster.local\"");
+    eventually("catalog's proxy counts web's identity", || {
+        let metrics = east.proxy_metrics(ns, "catalog").map_err(|e| format!("{e:#}"))?;
+        let counted =
+            |l: &str| l.starts_with("response_total") && l.contains(&client) && l.contains("tls=\"true\"");
+        if metrics.lines().any(counted) { Ok(()) } else { Err(metrics) }
+    });
+}
+
+#[test]
+fn every_protocol_passes_between_meshed_pods() {
+    let (east, ns) = (&FLEET.east, "protocols");
+    shop_in(east, ns).unwrap();
+    assert_eq!(east.call_ok(ns, "web", &["catalog:80/items"]).cluster(), Some("east"));
+    assert_eq!(east.call_ok(ns, "web", &["--protocol=h2", "catalog:80/items"]).status(), Some(200));
+    assert_eq!(east.call_ok(ns, "web", &["--protocol=grpc-quote", "pricing:50051"]).body(), "[700, 400]");
+    let followed = east.call_ok(ns, "web", &["--protocol=grpc-follow", "--count=5", "pricing:50051"]);
+    assert_eq!(followed.body(), "[[700], [700], [700], [700], [700]]");
+    let ledger = east.call_ok(ns, "web", &["--protocol=ledger", "ledger:7000"]);
+    assert_eq!(ledger.body(), "ledger east", "the server speaks first");
+}
+
+#[test]
+fn unmeshed_clients_are_refused_under_all_authenticated() {
+    let (east, ns) = (&FLEET.east, "strict");
+    shop_in(east, ns).unwrap();
+    let plain = "plain";
+    let unmeshed = mesh_scenarios::SHOP
+        .replace("namespace: shop", &format!("namespace: {plain}"))
+        .replace("name: shop", &format!("name: {plain}"))
+        .replace("linkerd.io/inject: enabled", "linkerd.io/inject: disabled");
+    east.apply(&unmeshed).unwrap();
+    east.rolled_out(plain, "web").unwrap();
+    let target = format!("catalog.{ns}:80/items");
+    east.call_ok(plain, "web", &[&target]);
+    let annotation = "config.linkerd.io/default-inbound-policy=all-authenticated";
+    east.kubectl(&["annotate", "namespace", ns, annotation]).unwrap();
+    east.kubectl(&["-n", ns, "rollout", "restart", "deployment/catalog"]).unwrap();
+    east.rolled_out(ns, "catalog").unwrap();
+    east.call_ok(ns, "web", &[&target]);
+    let refused = eventually("the unmeshed client gets 403", || {
+        let called = east.call(plain, "web", &[&target]).map_err(|e| format!("{e:#}"))?;
+        if called.status() == Some(403) { Ok(called) } else { Err(called.0.to_string()) }
+    });
+    assert!(!refused.ok());
+}
+
+#[test]
+fn every_container_of_the_control_plane_is_ready_and_meshed() {
+    let pods = FLEET.east.get(&["-n", "linkerd", "pods"]).unwrap();
+    let items = pods["items"].as_array().unwrap();
+    assert!(items.len() >= 3);
+    for pod in items {
+        let text = pod.to_string();
+        assert!(text.contains("linkerd-proxy"), "{} has no proxy", pod["metadata"]["name"]);
+    }
+}
