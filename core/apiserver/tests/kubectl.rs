@@ -3,7 +3,7 @@
 
 use mesh_testkit::Cluster;
 use std::process::Stdio;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 
 /// Runs kubectl; returns its standard output, panics with its standard error.
@@ -274,4 +274,86 @@ fn missing(at: &str, said: &serde_json::Value, made: &serde_json::Value) -> Vec<
         (said, made) if said == made => Vec::new(),
         _ => vec![at.to_owned()],
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_are_seen_as_they_happen() {
+    let cluster = start().await;
+    kubectl_with(&cluster, &["apply", "-f", "-"], SHOP).await.expect("applied");
+    let mut watcher = Command::new("kubectl")
+        .arg("--kubeconfig")
+        .arg(cluster.kubeconfig_path())
+        .args(["get", "cm", "settings", "-n", "shop", "-w", "-o", "jsonpath={.data.colour}{\"\\n\"}"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("kubectl starts");
+    let mut lines = BufReader::new(watcher.stdout.take().expect("stdout is piped")).lines();
+    let mut next = async || {
+        let line = tokio::time::timeout(mesh_testkit::PATIENCE, lines.next_line()).await;
+        line.expect("in time").expect("readable").expect("a line")
+    };
+    assert_eq!(next().await, "green");
+    kubectl(&cluster, &["patch", "cm", "settings", "-n", "shop", "-p", r#"{"data":{"colour":"blue"}}"#]).await;
+    assert_eq!(next().await, "blue");
+    let wait = ["wait", "--for=jsonpath={.data.colour}=blue", "cm/settings", "-n", "shop", "--timeout=20s"];
+    kubectl(&cluster, &wait).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_got_can_be_replaced_and_edits_are_checked() {
+    let cluster = start().await;
+    kubectl_with(&cluster, &["apply", "-f", "-"], SHOP).await.expect("applied");
+    for format in ["yaml", "json"] {
+        let got = kubectl(&cluster, &["get", "deploy,svc,cm", "-n", "shop", "-o", format]).await;
+        kubectl_with(&cluster, &["replace", "-f", "-"], &got).await.expect("replaced");
+    }
+    let names = kubectl(&cluster, &["get", "deploy,svc", "-n", "shop", "-o", "name"]).await;
+    assert_eq!(names, "deployment.apps/web\nservice/web\n");
+    let got = kubectl(&cluster, &["get", "svc", "web", "-n", "shop", "-o", "yaml"]).await;
+    let moved = got.replace("clusterIP: 10.43", "clusterIP: 10.99");
+    let refused = kubectl_with(&cluster, &["replace", "-f", "-"], &moved).await.expect_err("immutable");
+    assert!(refused.contains("spec.clusterIP"), "{refused}");
+    let stale = got.replace("resourceVersion: \"", "resourceVersion: \"1");
+    let refused = kubectl_with(&cluster, &["replace", "-f", "-"], &stale).await.expect_err("a conflict");
+    assert!(refused.contains("Conflict") || refused.contains("modified"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dry_runs_and_differences_store_nothing() {
+    let cluster = start().await;
+    kubectl_with(&cluster, &["apply", "--dry-run=client", "-f", "-"], SHOP).await.expect("dry");
+    kubectl(&cluster, &["create", "ns", "shop"]).await;
+    kubectl_with(&cluster, &["apply", "--dry-run=server", "-f", "-"], SHOP).await.expect("dry");
+    let nothing = kubectl(&cluster, &["get", "deploy,svc", "-n", "shop", "-o", "name"]).await;
+    assert_eq!(nothing, "");
+    kubectl_with(&cluster, &["apply", "-f", "-"], SHOP).await.expect("applied");
+    kubectl_with(&cluster, &["diff", "-f", "-"], SHOP).await.expect("no difference");
+    let changed = SHOP.replace("replicas: 2", "replicas: 3");
+    let differs = kubectl_with(&cluster, &["diff", "-f", "-"], &changed).await;
+    assert!(differs.is_err(), "a difference is an exit code");
+    let path = "jsonpath={.spec.replicas}";
+    assert_eq!(kubectl(&cluster, &["get", "deploy", "web", "-n", "shop", "-o", path]).await, "2");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_are_selected_sorted_and_shown_in_pages() {
+    let cluster = start().await;
+    kubectl(&cluster, &["create", "ns", "shop"]).await;
+    for (name, node) in [("b", "one"), ("a", "two"), ("c", "one")] {
+        let overrides = format!(r#"{{"spec":{{"nodeName":"{node}"}}}}"#);
+        let run = ["run", name, "-n", "shop", "--image=isthmus/demo:0.1.0", "--overrides", &overrides];
+        kubectl(&cluster, &run).await;
+    }
+    let selected = ["get", "po", "-n", "shop", "--field-selector=spec.nodeName=one", "-o", "name"];
+    assert_eq!(kubectl(&cluster, &selected).await, "pod/b\npod/c\n");
+    let sorted = ["get", "po", "-n", "shop", "--sort-by=.spec.nodeName", "--no-headers"];
+    let rows = kubectl(&cluster, &sorted).await;
+    assert!(rows.lines().last().is_some_and(|last| last.starts_with('a')), "{rows}");
+    let paged = kubectl(&cluster, &["get", "po", "-A", "--chunk-size=1", "-o", "wide"]).await;
+    assert_eq!(paged.matches("Pending").count(), 3, "{paged}");
+    let refused = ["get", "po", "-A", "--field-selector=spec.dnsPolicy=x"];
+    let refused = kubectl_with(&cluster, &refused, "").await.expect_err("not a selectable field");
+    assert!(refused.contains("field label not supported"), "{refused}");
 }
