@@ -1,10 +1,13 @@
 //! Identity and policy services, as small as the wire API lets them be.
 
+use crate::destinations::Destinations;
 use futures::stream::BoxStream;
+use mesh_api::destination::destination_server::DestinationServer;
 use mesh_api::identity::identity_server::{Identity as IdentityService, IdentityServer};
 use mesh_api::identity::{CertifyRequest, CertifyResponse};
 use mesh_api::inbound::inbound_server_policies_server::{InboundServerPolicies, InboundServerPoliciesServer};
 use mesh_api::inbound::{self as api, PortSpec, Server};
+use mesh_api::outbound::outbound_policies_server::OutboundPoliciesServer;
 use mesh_api::tonic::{self, Request, Response, Status};
 use mesh_tls::Authority;
 use std::collections::HashMap;
@@ -71,14 +74,16 @@ impl InboundServerPolicies for PolicyService {
     }
 }
 
-/// Serves both on one loopback port.
-pub(crate) async fn serve(signer: Signer, policy: PolicyService) -> SocketAddr {
+/// Serves all on one loopback port.
+pub(crate) async fn serve(signer: Signer, policy: PolicyService, destinations: Destinations) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     tokio::spawn(
         tonic::transport::Server::builder()
             .add_service(IdentityServer::new(signer))
             .add_service(InboundServerPoliciesServer::new(policy))
+            .add_service(OutboundPoliciesServer::new(destinations.clone()))
+            .add_service(DestinationServer::new(destinations))
             .serve_with_incoming(TcpListenerStream::new(listener)),
     );
     addr

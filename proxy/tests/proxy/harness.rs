@@ -1,12 +1,14 @@
 //! A mesh of one proxy: its authorities, its control plane, itself, and clients of it.
 
 use crate::control::{PolicyService, Signer, serve};
+use crate::destinations::Destinations;
 use http::{Request, Response, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mesh_net::{OriginalDst, TransportHeader};
+use mesh_proxy::GatewayFactory;
 use mesh_proxy::config::{Config, Env};
 use mesh_proxy::run::{Options, run};
 use mesh_tls::{Alpn, Authority, ClientTlsStream, MeshTls, TrustBundle};
@@ -30,17 +32,128 @@ pub(crate) struct Trust {
     pub(crate) issuer: Arc<Authority>,
 }
 
+/// Trust and a control plane for any number of proxies.
+pub(crate) struct Mesh {
+    pub(crate) trust: Trust,
+    pub(crate) policy: PolicyService,
+    pub(crate) destinations: Destinations,
+    control: SocketAddr,
+}
+
+/// How a proxy is started.
+pub(crate) struct Setup<'a> {
+    pub(crate) identity: &'a str,
+    pub(crate) token: &'a [u8],
+    /// Where inbound connections were going.
+    pub(crate) app: SocketAddr,
+    /// Where outbound connections were going.
+    pub(crate) outbound: SocketAddr,
+    /// Environment, without `LINKERD2_PROXY_`.
+    pub(crate) settings: &'a [(&'a str, &'a str)],
+    pub(crate) gateway: Option<GatewayFactory>,
+}
+
 /// A running proxy.
 pub(crate) struct Proxy {
-    pub(crate) policy: PolicyService,
-    pub(crate) trust: Trust,
+    pub(crate) mesh: Arc<Mesh>,
     pub(crate) admin: SocketAddr,
-    inbound: u16,
+    pub(crate) inbound: u16,
+    outbound: u16,
+    identity: String,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
     thread: JoinHandle<Result<(), mesh_proxy::Error>>,
     _files: tempfile::TempDir,
     _ports: Vec<Socket>,
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
+        Self {
+            identity: SERVER,
+            token: b"valid",
+            app: nowhere,
+            outbound: nowhere,
+            settings: &[],
+            gateway: None,
+        }
+    }
+}
+
+impl Mesh {
+    pub(crate) async fn new() -> Arc<Self> {
+        mesh_tls::install_provider();
+        let trust = Trust::new();
+        let policy = PolicyService::default();
+        let destinations = Destinations::default();
+        let signer = Signer { issuer: Arc::clone(&trust.issuer), lifetime: Duration::from_secs(600) };
+        let control = serve(signer, policy.clone(), destinations.clone()).await;
+        Arc::new(Self { trust, policy, destinations, control })
+    }
+
+    /// Starts a proxy and waits until it is ready.
+    pub(crate) async fn proxy(self: &Arc<Self>, setup: Setup<'_>) -> Proxy {
+        let proxy = self.unready(setup).await;
+        proxy.until_ready().await;
+        proxy
+    }
+
+    /// Starts a proxy.
+    pub(crate) async fn unready(self: &Arc<Self>, setup: Setup<'_>) -> Proxy {
+        let Setup { identity, token, app, outbound: outbound_to, settings, gateway } = setup;
+        let files = tempfile::tempdir().unwrap();
+        let token_file = files.path().join("token");
+        std::fs::write(&token_file, token).unwrap();
+        let (reserved, ports): (Vec<_>, Vec<_>) = (0..3).map(|_| reserve()).unzip();
+        let [inbound, outbound, admin] = ports[..] else { panic!("three ports") };
+        let control = format!("localhost:{}", self.control.port());
+        let mut env: Env = [
+            ("INBOUND_LISTEN_ADDR", format!("0.0.0.0:{inbound}")),
+            ("OUTBOUND_LISTEN_ADDRS", format!("127.0.0.1:{outbound}")),
+            ("ADMIN_LISTEN_ADDR", format!("127.0.0.1:{admin}")),
+            ("IDENTITY_LOCAL_NAME", identity.to_owned()),
+            ("IDENTITY_TRUST_ANCHORS", self.trust.root.cert_pem()),
+            ("IDENTITY_TOKEN_FILE", token_file.display().to_string()),
+            ("IDENTITY_SVC_ADDR", control.clone()),
+            ("DESTINATION_SVC_ADDR", control.clone()),
+            ("POLICY_SVC_ADDR", control),
+            ("POLICY_WORKLOAD", r#"{"ns":"shop","pod":"web"}"#.to_owned()),
+        ]
+        .map(|(key, value)| (format!("LINKERD2_PROXY_{key}"), value))
+        .into_iter()
+        .collect();
+        env.set("ISTHMUS_SHUTDOWN_KEEP_ACCEPTING", "0ms");
+        for (key, value) in settings {
+            env.set(format!("LINKERD2_PROXY_{key}"), *value);
+        }
+        let config = Config::parse(&env).unwrap();
+        let stop = CancellationToken::new();
+        // Connections to 127.0.0.1 were redirected on their way to the application; those to 127.0.0.2 were not.
+        let direct = std::net::IpAddr::from([127, 0, 0, 2]);
+        let options = Options {
+            env,
+            inbound_dst: OriginalDst::Lookup(Arc::new(
+                move |local, _| if local.ip() == direct { local } else { app },
+            )),
+            outbound_dst: OriginalDst::fixed(outbound_to),
+            gateway,
+            stop: stop.clone(),
+            ..Options::default()
+        };
+        Proxy {
+            mesh: Arc::clone(self),
+            admin: SocketAddr::from(([127, 0, 0, 1], admin)),
+            inbound,
+            outbound,
+            identity: identity.to_owned(),
+            _stop_on_drop: stop.clone().drop_guard(),
+            stop,
+            thread: std::thread::spawn(move || run(config, options)),
+            _files: files,
+            _ports: reserved,
+        }
+    }
 }
 
 impl Trust {
@@ -76,64 +189,19 @@ fn reserve() -> (Socket, u16) {
 }
 
 impl Proxy {
-    /// Starts a proxy in front of `app` and waits until it is ready.
+    /// A mesh with one ready proxy in front of `app`.
     pub(crate) async fn start(app: SocketAddr, settings: &[(&str, &str)]) -> Self {
-        let proxy = Self::start_unready(app, settings, b"valid").await;
-        proxy.until_ready().await;
-        proxy
+        Mesh::new().await.proxy(Setup { app, settings, ..Setup::default() }).await
     }
 
-    /// Starts a proxy with a token, which may not be valid.
-    pub(crate) async fn start_unready(app: SocketAddr, settings: &[(&str, &str)], token: &[u8]) -> Self {
-        mesh_tls::install_provider();
-        let trust = Trust::new();
-        let policy = PolicyService::default();
-        let signer = Signer { issuer: Arc::clone(&trust.issuer), lifetime: Duration::from_secs(600) };
-        let control = serve(signer, policy.clone()).await;
-        let files = tempfile::tempdir().unwrap();
-        let token_file = files.path().join("token");
-        std::fs::write(&token_file, token).unwrap();
-        let (reserved, ports): (Vec<_>, Vec<_>) = (0..3).map(|_| reserve()).unzip();
-        let [inbound, outbound, admin] = ports[..] else { panic!("three ports") };
-        let control = format!("localhost:{}", control.port());
-        let mut env: Env = [
-            ("INBOUND_LISTEN_ADDR", format!("0.0.0.0:{inbound}")),
-            ("OUTBOUND_LISTEN_ADDRS", format!("127.0.0.1:{outbound}")),
-            ("ADMIN_LISTEN_ADDR", format!("127.0.0.1:{admin}")),
-            ("IDENTITY_LOCAL_NAME", SERVER.to_owned()),
-            ("IDENTITY_TRUST_ANCHORS", trust.root.cert_pem()),
-            ("IDENTITY_TOKEN_FILE", token_file.display().to_string()),
-            ("IDENTITY_SVC_ADDR", control.clone()),
-            ("DESTINATION_SVC_ADDR", control.clone()),
-            ("POLICY_SVC_ADDR", control),
-            ("POLICY_WORKLOAD", r#"{"ns":"shop","pod":"web"}"#.to_owned()),
-        ]
-        .map(|(key, value)| (format!("LINKERD2_PROXY_{key}"), value))
-        .into_iter()
-        .collect();
-        env.set("ISTHMUS_SHUTDOWN_KEEP_ACCEPTING", "0ms");
-        for (key, value) in settings {
-            env.set(format!("LINKERD2_PROXY_{key}"), *value);
-        }
-        let config = Config::parse(&env).unwrap();
-        let stop = CancellationToken::new();
-        // Connections to 127.0.0.1 were redirected on their way to the application; those to 127.0.0.2 were not.
-        let direct = std::net::IpAddr::from([127, 0, 0, 2]);
-        let inbound_dst =
-            OriginalDst::Lookup(Arc::new(move |local, _| if local.ip() == direct { local } else { app }));
-        let options = Options { env, inbound_dst, stop: stop.clone(), ..Options::default() };
-        let thread = std::thread::spawn(move || run(config, options));
-        Self {
-            policy,
-            trust,
-            admin: SocketAddr::from(([127, 0, 0, 1], admin)),
-            inbound,
-            _stop_on_drop: stop.clone().drop_guard(),
-            stop,
-            thread,
-            _files: files,
-            _ports: reserved,
-        }
+    /// A connection of the application that was redirected on its way out.
+    pub(crate) async fn out(&self) -> TcpStream {
+        TcpStream::connect(("127.0.0.1", self.outbound)).await.unwrap()
+    }
+
+    /// Where other proxies reach this one directly.
+    pub(crate) fn direct_addr(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 2], self.inbound))
     }
 
     pub(crate) async fn until_ready(&self) {
@@ -174,16 +242,17 @@ impl Proxy {
 
     /// A redirected connection with mesh TLS.
     pub(crate) async fn meshed(&self, client: &str) -> ClientTlsStream<TcpStream> {
-        let connector = self.trust.credentials(client).connector(Alpn::None).unwrap();
-        let name = mesh_tls::server_name(SERVER).unwrap();
+        let connector = self.mesh.trust.credentials(client).connector(Alpn::None).unwrap();
+        let name = mesh_tls::server_name(&self.identity).unwrap();
         connector.connect(name, self.plain().await).await.unwrap()
     }
 
     /// A direct connection with mesh TLS, and a transport header if there is one.
     pub(crate) async fn direct(&self, header: Option<TransportHeader>) -> ClientTlsStream<TcpStream> {
-        let connector = self.trust.credentials(CLIENT).connector(Alpn::Transport).unwrap();
-        let stream = TcpStream::connect(("127.0.0.2", self.inbound)).await.unwrap();
-        let mut tls = connector.connect(mesh_tls::server_name(SERVER).unwrap(), stream).await.unwrap();
+        let connector = self.mesh.trust.credentials(CLIENT).connector(Alpn::Transport).unwrap();
+        let stream = TcpStream::connect(self.direct_addr()).await.unwrap();
+        let mut tls =
+            connector.connect(mesh_tls::server_name(&self.identity).unwrap(), stream).await.unwrap();
         if let Some(header) = header {
             tls.write_all(&header.encode()).await.unwrap();
         }
@@ -192,7 +261,7 @@ impl Proxy {
 
     /// A direct connection without a client certificate.
     pub(crate) async fn direct_plain(&self) -> TcpStream {
-        TcpStream::connect(("127.0.0.2", self.inbound)).await.unwrap()
+        TcpStream::connect(self.direct_addr()).await.unwrap()
     }
 
     /// Tells the proxy to stop, as a signal would.

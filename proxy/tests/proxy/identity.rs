@@ -1,6 +1,7 @@
 //! Certification over TLS, and renewal.
 
 use crate::control::{PolicyService, Signer, serve};
+use crate::destinations::Destinations;
 use crate::harness::{CLIENT, LIMIT, Trust};
 use mesh_metrics::Registry;
 use mesh_proxy::config::{ControlAddr, Identities};
@@ -17,7 +18,7 @@ const IDENTITY: &str = "linkerd-identity.linkerd.serviceaccount.identity.linkerd
 /// An identity service behind mesh TLS as `name`, as it is behind its own sidecar; gives its port.
 async fn identity_service(trust: &Trust, name: &str) -> u16 {
     let signer = Signer { issuer: Arc::clone(&trust.issuer), lifetime: Duration::from_secs(60) };
-    let service = serve(signer, PolicyService::default()).await;
+    let service = serve(signer, PolicyService::default(), Destinations::default()).await;
     let acceptor = trust.credentials(name).acceptor().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

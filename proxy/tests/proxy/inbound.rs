@@ -102,7 +102,7 @@ async fn a_server_that_speaks_first_is_reached_through_an_opaque_port() {
 #[tokio::test]
 async fn other_tls_passes_through_untouched() {
     let proxy = Proxy::start(app::tcp(false).await, &[]).await;
-    let connector = proxy.trust.credentials(CLIENT).connector(mesh_tls::Alpn::None).unwrap();
+    let connector = proxy.mesh.trust.credentials(CLIENT).connector(mesh_tls::Alpn::None).unwrap();
     let name = mesh_tls::server_name("somebody.else").unwrap();
     // The application echoes our ClientHello, which is no ServerHello: the proxy did not answer for it.
     let error = connector.connect(name, proxy.plain().await).await.unwrap_err();
@@ -167,8 +167,8 @@ async fn policy_changes_reach_open_connections() {
     stream.write_all(b"\0one").await.unwrap();
     let mut four = [0; 4];
     stream.read_exact(&mut four).await.unwrap();
-    proxy.policy.set(app.port(), server(detect(vec![]), vec![identities(&[CLIENT])])).await;
-    proxy.policy.set(app.port(), server(detect(vec![]), vec![identities(&["somebody.else"])])).await;
+    proxy.mesh.policy.set(app.port(), server(detect(vec![]), vec![identities(&[CLIENT])])).await;
+    proxy.mesh.policy.set(app.port(), server(detect(vec![]), vec![identities(&["somebody.else"])])).await;
     assert_eq!(read_all(&mut stream).await, "");
     proxy.until_metric("inbound_tcp_authz_terminate_total", &["srv_name=\"test\""]).await;
     let mut refused = proxy.meshed(CLIENT).await;
@@ -191,7 +191,7 @@ async fn probe_paths_are_open_while_the_rest_is_not() {
         route(path(path_match::Kind::Exact("/ready".into())), vec![anyone()]),
         route(path(path_match::Kind::Prefix("/".into())), vec![]),
     ];
-    proxy.policy.set(app.port(), server(detect(routes), vec![identities(&[CLIENT])])).await;
+    proxy.mesh.policy.set(app.port(), server(detect(routes), vec![identities(&[CLIENT])])).await;
     let open =
         || async { get(proxy.plain().await, Version::HTTP_11, "/ready").await.status() == StatusCode::OK };
     proxy.until("probed", open).await;

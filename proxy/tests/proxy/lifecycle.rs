@@ -1,13 +1,13 @@
 //! Starting, being ready, and stopping.
 
 use crate::app;
-use crate::harness::{CLIENT, Proxy, get, text};
+use crate::harness::{CLIENT, Mesh, Proxy, Setup, get, text};
 use http::Version;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
 async fn a_proxy_is_ready_once_it_is_certified() {
-    let proxy = Proxy::start_unready(app::http().await, &[], b"forged").await;
+    let proxy = Mesh::new().await.unready(Setup { token: b"forged", ..Setup::default() }).await;
     proxy.until("live", || async { proxy.admin("/live").await.0 == 200 }).await;
     assert_eq!(proxy.admin("/ready").await.0, 503);
     let proxy = Proxy::start(app::http().await, &[]).await;

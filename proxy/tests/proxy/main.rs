@@ -4,6 +4,7 @@
 
 mod app;
 mod control;
+mod destinations;
 mod harness;
 mod identity;
 mod inbound;
