@@ -11,7 +11,17 @@ use std::time::Duration;
 #[command(name = "isthmus-controller", version, propagate_version = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    pub(crate) room: Room,
+    pub(crate) command: Command,
+}
+
+/// What this image does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs a controller.
+    #[command(flatten)]
+    Room(Room),
+    /// Tries a linked cluster's gateway and API server from here, and prints a report as JSON.
+    Reach(crate::reach::ReachArgs),
 }
 
 /// Which controller runs.

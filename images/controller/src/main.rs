@@ -1,9 +1,10 @@
 //! The image of the control plane: parses flags, starts logs, admin server and one room, and drains on SIGTERM.
 
 mod args;
+mod reach;
 
 use anyhow::{Context as _, Result};
-use args::{Cli, Common, Room};
+use args::{Cli, Command, Common, Room};
 use clap::Parser as _;
 use mesh_kube::Client;
 use mesh_metrics::Registry;
@@ -29,7 +30,12 @@ fn main() -> Result<()> {
     let cli = Cli::parse();
     mesh_tls::install_provider();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(run(cli.room))
+    runtime.block_on(async {
+        match cli.command {
+            Command::Room(room) => run(room).await,
+            Command::Reach(args) => reach::run(connect().await?, args).await,
+        }
+    })
 }
 
 async fn run(room: Room) -> Result<()> {
@@ -71,12 +77,17 @@ async fn start(admin_addr: SocketAddr, log: LogHandle, shutdown: &Shutdown) -> R
     let text = metrics.clone();
     let admin = AdminState::new(Arc::new(move || text.encode()), Some(log));
     admin::serve(admin_addr, admin.clone(), shutdown).await?;
+    let client = connect().await?;
+    Ok(Parts { client, metrics, admin, shutdown: shutdown.clone() })
+}
+
+/// In a pod its service account, elsewhere the current context, so that a controller can be run by hand.
+async fn connect() -> Result<Client> {
     let client = match std::env::var_os("KUBERNETES_SERVICE_HOST") {
         Some(_) => mesh_kube::in_cluster(),
         None => mesh_kube::connect(&mesh_kube::Connection::default()).await,
     };
-    let client = client.context("no way to the cluster's API")?;
-    Ok(Parts { client, metrics, admin, shutdown: shutdown.clone() })
+    client.context("no way to the cluster's API")
 }
 
 async fn listen(addr: SocketAddr) -> Result<TcpListener> {

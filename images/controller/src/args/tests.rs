@@ -24,7 +24,7 @@ fn flags_of_the_charts_are_taken() {
         "--enable-h2-upgrade=false",
         "--log-level=debug",
     ];
-    let Room::Destination(args) = Cli::try_parse_from(line).expect("parses").room else {
+    let Command::Room(Room::Destination(args)) = Cli::try_parse_from(line).expect("parses").command else {
         panic!("destination")
     };
     assert!(!args.enable_h2_upgrade);
