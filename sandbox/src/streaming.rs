@@ -3,6 +3,8 @@
 mod exec;
 mod logs;
 mod port_forward;
+mod spdy;
+mod tunnel;
 mod websocket;
 
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! Port-forward over WebSocket, subprotocol `v4.channel.k8s.io` (kube-rs): two channels a port, data and error, each
-//! beginning with the port's number.
+//! Port-forward over WebSocket. Subprotocol `v4.channel.k8s.io` (kube-rs) has two channels a port, data and error, each
+//! beginning with the port's number; kubectl's is in [`super::tunnel`].
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -16,10 +16,14 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::websocket::{self, Socket};
-use super::{Pods, bad_request, parameters, refusal};
+use super::{Pods, bad_request, parameters, refusal, tunnel};
 use crate::controllers::object;
 use crate::network::NetNs;
 
+/// kubectl's protocol.
+const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
+/// kube-rs' protocol.
+const CHANNELS: &str = "v4.channel.k8s.io";
 /// Bytes read from a pod at once.
 const CHUNK: usize = 32 * 1024;
 /// Messages waiting for a slow client.
@@ -40,21 +44,22 @@ pub(super) fn serve(pods: &dyn Pods, pod: &Value, request: Request<Incoming>) ->
         let message = format!("pod {} does not run", object::name(pod));
         return refusal(StatusCode::CONFLICT, "Conflict", &message);
     };
-    let ports = match ports {
-        Ok(ports) if !ports.is_empty() && ports.len() <= 100 => ports,
-        _ => return bad_request("query parameter \"ports\" must name between 1 and 100 port numbers"),
+    let (response, protocol, socket) = match websocket::accept(request, &[TUNNEL, CHANNELS]) {
+        Ok(accepted) => accepted,
+        Err(message) => return bad_request(&message),
     };
-    match websocket::accept(request, &["v4.channel.k8s.io"]) {
-        Ok((response, _, socket)) => {
-            tokio::spawn(async move {
-                if let Some(socket) = socket.await {
-                    forward(socket, netns, ports).await;
-                }
-            });
-            response
-        }
-        Err(message) => bad_request(&message),
+    let ports = ports.unwrap_or_default();
+    if protocol == CHANNELS && !(1..=100).contains(&ports.len()) {
+        return bad_request("query parameter \"ports\" must name between 1 and 100 port numbers");
     }
+    tokio::spawn(async move {
+        match socket.await {
+            Some(socket) if protocol == TUNNEL => tunnel::serve(socket, netns).await,
+            Some(socket) => forward(socket, netns, ports).await,
+            None => {}
+        }
+    });
+    response
 }
 
 /// Connects to a port inside a pod, as a process of the pod would: on its loopback.
