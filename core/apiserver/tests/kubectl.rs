@@ -6,6 +6,9 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 
+/// What is wrong when kubectl cannot be run.
+const REMEDY: &str = "kubectl 1.28 or later must be on PATH: https://kubernetes.io/docs/tasks/tools/";
+
 /// Runs kubectl; returns its standard output, panics with its standard error.
 async fn kubectl(cluster: &Cluster, arguments: &[&str]) -> String {
     kubectl_with(cluster, arguments, "")
@@ -25,7 +28,7 @@ async fn kubectl_with(cluster: &Cluster, arguments: &[&str], input: &str) -> Res
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .expect("kubectl 1.28 or later must be on PATH: https://kubernetes.io/docs/tasks/tools/");
+        .expect(REMEDY);
     let mut stdin = child.stdin.take().expect("stdin is piped");
     stdin.write_all(input.as_bytes()).await.expect("kubectl reads its input");
     drop(stdin);
@@ -288,14 +291,15 @@ async fn changes_are_seen_as_they_happen() {
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .expect("kubectl starts");
+        .expect(REMEDY);
     let mut lines = BufReader::new(watcher.stdout.take().expect("stdout is piped")).lines();
     let mut next = async || {
         let line = tokio::time::timeout(mesh_testkit::PATIENCE, lines.next_line()).await;
         line.expect("in time").expect("readable").expect("a line")
     };
     assert_eq!(next().await, "green");
-    kubectl(&cluster, &["patch", "cm", "settings", "-n", "shop", "-p", r#"{"data":{"colour":"blue"}}"#]).await;
+    kubectl(&cluster, &["patch", "cm", "settings", "-n", "shop", "-p", r#"{"data":{"colour":"blue"}}"#])
+        .await;
     assert_eq!(next().await, "blue");
     let wait = ["wait", "--for=jsonpath={.data.colour}=blue", "cm/settings", "-n", "shop", "--timeout=20s"];
     kubectl(&cluster, &wait).await;
