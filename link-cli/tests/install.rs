@@ -1,5 +1,7 @@
 //! `meshctl` against an API server: what it prints is accepted, and it looks before it prints.
 
+#![allow(clippy::unwrap_used, reason = "a test, also outside of its test functions")]
+
 use mesh_testkit::Cluster;
 use std::path::Path;
 use std::process::{Command, Output};
