@@ -23,6 +23,8 @@ pub enum Body {
     Incoming(Incoming),
     /// Frames that someone accounts for.
     Observed(Box<Observed>),
+    /// A copy of a body that may have to be sent again.
+    Replay(Box<crate::http::replay::Copy>),
 }
 
 /// How a body ended.
@@ -98,6 +100,7 @@ impl HttpBody for Body {
             }
             Self::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Error::Body),
             Self::Observed(observed) => observed.poll_frame(cx),
+            Self::Replay(copy) => copy.poll_frame(cx),
         }
     }
 
@@ -107,6 +110,7 @@ impl HttpBody for Body {
             Self::Full(_) | Self::Trailers(_) => false,
             Self::Incoming(body) => body.is_end_stream(),
             Self::Observed(observed) => observed.inner.is_end_stream(),
+            Self::Replay(copy) => copy.is_end_stream(),
         }
     }
 
@@ -116,6 +120,7 @@ impl HttpBody for Body {
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Incoming(body) => body.size_hint(),
             Self::Observed(observed) => observed.inner.size_hint(),
+            Self::Replay(copy) => copy.size_hint(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! HTTP, one connection at a time.
 
+pub mod client;
 pub mod orig_proto;
+pub mod replay;
 pub mod server;
 pub mod upgrade;

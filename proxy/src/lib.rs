@@ -13,6 +13,7 @@ pub mod http;
 pub mod identity;
 pub mod inbound;
 pub mod metered;
+pub mod outbound;
 pub mod rt;
 pub mod rules;
 pub mod run;

@@ -9,8 +9,8 @@ use crate::control::{ControlChannel, Dns};
 use crate::drain::Drain;
 use crate::error::Error;
 use crate::identity::Certifier;
-use crate::inbound::DirectHandler;
 use crate::inbound::policies::Policies;
+use crate::outbound::discovery::Discovery;
 use crate::shared::Shared;
 use crate::worker::{self, Worker};
 use mesh_metrics::{Labels, Registry, register_process};
@@ -19,10 +19,11 @@ use mesh_runtime::LogHandle;
 use mesh_tls::{MeshTls, TrustBundle};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// How often idle metric series are looked for.
@@ -69,60 +70,29 @@ pub fn run(config: Config, options: Options) -> Result<(), Error> {
     control.block_on(serve(shared, options))
 }
 
-async fn serve(shared: Shared, options: Options) -> Result<(), Error> {
+async fn serve(shared: Shared, mut options: Options) -> Result<(), Error> {
     let config = Arc::clone(&shared.config);
     let ready = Readiness::default();
     let shutdown = Arc::new(Notify::new());
-    let admin = Admin {
-        ready: ready.clone(),
-        registry: shared.registry.clone(),
-        env: options.env,
-        tls: shared.tls.clone(),
-        log: options.log,
-        shutdown: config.admin.shutdown_endpoint.then(|| Arc::clone(&shutdown)),
-    };
-    tokio::spawn(admin::serve(listen("admin listener", config.admin.listen)?, admin));
-    if let Some(addr) = config.gateway.as_ref().and_then(|gateway| gateway.probe_listen) {
-        tokio::spawn(admin::serve_probe(listen("gateway probe listener", addr)?, ready.clone()));
-    }
+    start_admin(&shared, &mut options, &ready, &shutdown)?;
     tokio::spawn(evict(shared.registry.clone(), config.metrics_retain_idle));
 
     let dns = Arc::new(Dns::system(config.dns_ttl));
     let channel = |service| ControlChannel::new(service, shared.tls.clone(), Arc::clone(&dns));
     let identity = channel(config.identity.service.clone());
+    let policy = channel(config.policy.service.clone());
+    let destination = channel(config.destination.service.clone());
     let certifier = Certifier::new(config.identity.clone(), shared.tls.clone(), identity, &shared.registry);
     let mut certified = certifier.certified();
     tokio::spawn(certifier.run());
-    let policies =
-        Policies::watch(Arc::clone(&config), channel(config.policy.service.clone()), shared.control.clone());
-
-    let stop_accepting = CancellationToken::new();
-    let end = CancellationToken::new();
-    let (started, mut workers) = mpsc::unbounded_channel();
-    let mut threads = Vec::new();
-    let gateway = options.gateway.map(Arc::new);
-    for index in 0..config.cores {
-        let worker = Worker {
-            shared: shared.clone(),
-            policies: policies.clone(),
-            gateway: gateway.clone(),
-            inbound_dst: options.inbound_dst.clone(),
-            outbound_dst: options.outbound_dst.clone(),
-            certified: certified.clone(),
-            stop_accepting: stop_accepting.clone(),
-            end: end.clone(),
-        };
-        threads.push(worker.spawn(index, started.clone())?);
-    }
-    drop(started);
-    for _ in 0..config.cores {
-        workers.recv().await.ok_or_else(|| start("worker", "ended while it started"))??;
-    }
-    let failed = async {
-        let ended = workers.recv().await;
-        ended.and_then(Result::err).unwrap_or_else(|| start("worker", "ended unasked"))
+    let control = shared.control.clone();
+    let sources = Sources {
+        certified: certified.clone(),
+        policies: Policies::watch(Arc::clone(&config), policy.clone(), control.clone()),
+        discovery: Discovery::new(Arc::clone(&config), policy, destination, control),
     };
-    tokio::pin!(failed);
+    let mut workers = Workers::start(&shared, &sources, &mut options).await?;
+
     let stopped = async {
         tokio::select! {
             reason = mesh_runtime::termination_signal() => reason,
@@ -132,24 +102,102 @@ async fn serve(shared: Shared, options: Options) -> Result<(), Error> {
     };
     tokio::pin!(stopped);
     let reason = tokio::select! {
-        error = &mut failed => return Err(error),
+        error = workers.failed() => return Err(error),
         reason = &mut stopped => reason,
         _ = certified.wait_for(|certified| *certified) => {
             ready.set(true);
             tracing::info!(identity = %shared.tls.identity(), workers = config.cores, "ready");
             tokio::select! {
-                error = &mut failed => return Err(error),
+                error = workers.failed() => return Err(error),
                 reason = &mut stopped => reason,
             }
         }
     };
-    drain(reason, &shared, &ready, &stop_accepting).await;
-    end.cancel();
-    for thread in threads {
-        // A worker's panic was reported when it happened.
-        let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+    drain(reason, &shared, &ready, &workers.stop_accepting).await;
+    workers.end().await;
+    Ok(())
+}
+
+/// Opens the admin listener, and the gateway's probe listener where there is one.
+fn start_admin(
+    shared: &Shared,
+    options: &mut Options,
+    ready: &Readiness,
+    shutdown: &Arc<Notify>,
+) -> Result<(), Error> {
+    let config = &shared.config;
+    let admin = Admin {
+        ready: ready.clone(),
+        registry: shared.registry.clone(),
+        env: std::mem::take(&mut options.env),
+        tls: shared.tls.clone(),
+        log: options.log.take(),
+        shutdown: config.admin.shutdown_endpoint.then(|| Arc::clone(shutdown)),
+    };
+    tokio::spawn(admin::serve(listen("admin listener", config.admin.listen)?, admin));
+    if let Some(addr) = config.gateway.as_ref().and_then(|gateway| gateway.probe_listen) {
+        tokio::spawn(admin::serve_probe(listen("gateway probe listener", addr)?, ready.clone()));
     }
     Ok(())
+}
+
+/// What the control thread tells the workers.
+struct Sources {
+    certified: watch::Receiver<bool>,
+    policies: Policies,
+    discovery: Discovery,
+}
+
+/// The worker threads.
+struct Workers {
+    threads: Vec<JoinHandle<()>>,
+    ended: mpsc::UnboundedReceiver<Result<(), Error>>,
+    stop_accepting: CancellationToken,
+    end: CancellationToken,
+}
+
+impl Workers {
+    /// Starts the workers and waits until all their listeners are open.
+    async fn start(shared: &Shared, sources: &Sources, options: &mut Options) -> Result<Self, Error> {
+        let (stop_accepting, end) = (CancellationToken::new(), CancellationToken::new());
+        let (started, mut ended) = mpsc::unbounded_channel();
+        let gateway = options.gateway.take().map(Arc::new);
+        let mut threads = Vec::new();
+        for index in 0..shared.config.cores {
+            let worker = Worker {
+                shared: shared.clone(),
+                policies: sources.policies.clone(),
+                discovery: sources.discovery.clone(),
+                gateway: gateway.clone(),
+                inbound_dst: options.inbound_dst.clone(),
+                outbound_dst: options.outbound_dst.clone(),
+                certified: sources.certified.clone(),
+                stop_accepting: stop_accepting.clone(),
+                end: end.clone(),
+            };
+            threads.push(worker.spawn(index, started.clone())?);
+        }
+        drop(started);
+        for _ in 0..threads.len() {
+            ended.recv().await.ok_or_else(|| start("worker", "ended while it started"))??;
+        }
+        Ok(Self { threads, ended, stop_accepting, end })
+    }
+
+    /// Resolves when a worker has ended though nobody told it to.
+    async fn failed(&mut self) -> Error {
+        let ended = self.ended.recv().await;
+        ended.and_then(Result::err).unwrap_or_else(|| start("worker", "ended unasked"))
+    }
+
+    /// Ends the workers, with whatever they still serve.
+    async fn end(self) {
+        self.end.cancel();
+        for thread in self.threads {
+            // A worker's panic was reported when it happened.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
 }
 
 /// Not ready → keep accepting while closing gracefully → stop accepting → wait for the rest, up to the deadline.
@@ -186,11 +234,4 @@ fn describe(registry: &Registry) {
 
 fn start(what: &'static str, reason: impl ToString) -> Error {
     Error::Start { what, reason: reason.to_string() }
-}
-
-/// A gateway for tests and embedders that make their own.
-pub fn gateway_factory(
-    make: impl Fn(&Shared, &worker::Sides) -> std::rc::Rc<dyn DirectHandler> + Send + Sync + 'static,
-) -> worker::GatewayFactory {
-    Box::new(make)
 }

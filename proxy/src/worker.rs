@@ -1,11 +1,12 @@
 //! One worker: a thread, a runtime, listeners, and both sides of the proxy.
 
-use crate::drain::Drain;
 use crate::error::Error;
 use crate::inbound::policies::Policies;
 use crate::inbound::{DirectHandler, Inbound};
+use crate::outbound::Outbound;
+use crate::outbound::discovery::Discovery;
 use crate::shared::Shared;
-use mesh_net::{OriginalDst, SocketOptions};
+use mesh_net::OriginalDst;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,12 +24,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 pub type GatewayFactory = Box<dyn Fn(&Shared, &Sides) -> Rc<dyn DirectHandler> + Send + Sync>;
 
 /// What a worker has besides the gateway.
-pub struct Sides {}
+pub struct Sides {
+    /// The outbound side, which a gateway sends on what it takes.
+    pub outbound: Rc<Outbound>,
+}
 
 /// A worker that was not started yet.
 pub(crate) struct Worker {
     pub(crate) shared: Shared,
     pub(crate) policies: Policies,
+    pub(crate) discovery: Discovery,
     pub(crate) gateway: Option<Arc<GatewayFactory>>,
     pub(crate) inbound_dst: OriginalDst,
     pub(crate) outbound_dst: OriginalDst,
@@ -73,7 +78,7 @@ impl Worker {
             .collect::<Result<Vec<_>, _>>()?;
         let _ = started.send(Ok(()));
 
-        let sides = Sides {};
+        let sides = Sides { outbound: Outbound::new(&self.shared, self.discovery, self.outbound_dst) };
         let gateway = self.gateway.as_ref().map(|make| make(&self.shared, &sides));
         let inbound = Inbound::new(&self.shared, self.policies, self.inbound_dst, gateway);
         // Without a certificate there is nothing to serve with; connections wait in the backlog.
@@ -86,10 +91,9 @@ impl Worker {
             tokio::task::spawn_local(Rc::clone(&inbound).accept(stream, peer));
         }));
         for listener in outbound_listeners {
-            let dst = self.outbound_dst.clone();
-            let drain = self.shared.drain.clone();
+            let outbound = Rc::clone(&sides.outbound);
             tokio::task::spawn_local(accept(listener, stop.clone(), move |stream, peer| {
-                tokio::task::spawn_local(pass_through(stream, peer, dst.clone(), drain.clone()));
+                tokio::task::spawn_local(Rc::clone(&outbound).accept(stream, peer));
             }));
         }
         self.end.cancelled().await;
@@ -115,17 +119,4 @@ async fn accept(listener: TcpListener, stop: CancellationToken, serve: impl Fn(T
 
 fn open(what: &'static str, addr: SocketAddr, backlog: u32) -> Result<TcpListener, Error> {
     mesh_net::listen(addr, backlog).map_err(|error| Error::Start { what, reason: format!("{addr}: {error}") })
-}
-
-/// Copies bytes to where the connection was going.
-async fn pass_through(mut stream: TcpStream, peer: SocketAddr, dst: OriginalDst, drain: Drain) {
-    let _guard = drain.guard();
-    let result = async {
-        let target = dst.of(&stream)?;
-        let mut server = mesh_net::connect(target, &SocketOptions::default()).await?;
-        mesh_net::copy_bidirectional(&mut stream, &mut server, |_, _| ()).await.map_err(|error| error.source)
-    };
-    if let Err(error) = result.await {
-        tracing::info!(%peer, %error, "outbound connection failed");
-    }
 }

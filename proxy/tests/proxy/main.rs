@@ -9,3 +9,4 @@ mod harness;
 mod identity;
 mod inbound;
 mod lifecycle;
+mod outbound;

@@ -1,127 +1,311 @@
-//! The outbound side, end to end: from one application through two proxies to another.
+//! The outbound side: from an application through the proxy to endpoints, meshed and not.
 
 use crate::app;
-use crate::destinations::{endpoint, gateway, meshed, opaque, service, tiers};
-use crate::harness::{CLIENT, Mesh, Proxy, SERVER, Setup, get, read_all, text};
-use http::{StatusCode, Version};
+use crate::destinations::{endpoint, forbidden, meshed, opaque, service, tiers};
+use crate::harness::{CLIENT, LIMIT, Mesh, Proxy, SERVER, Setup, get, send, text};
+use http::{Request, Version};
+use http_body_util::Full;
+use hyper::body::Bytes;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
-const PATH: &str = "web.shop.svc.cluster.local:80";
-/// Where the client's connections were going; nothing listens there.
-const VIRTUAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(127, 9, 9, 9)), 80);
+const WEB: &str = "web.shop.svc.cluster.local:80";
+/// The cluster IP that the application connects to.
+const VIRTUAL: &str = "10.43.0.9:80";
 
+/// A client's proxy whose application connects to [`VIRTUAL`].
 async fn client(mesh: &Arc<Mesh>) -> Proxy {
-    mesh.proxy(Setup { identity: CLIENT, outbound: VIRTUAL, ..Setup::default() }).await
+    let outbound = VIRTUAL.parse().unwrap();
+    mesh.proxy(Setup { identity: CLIENT, outbound, ..Setup::default() }).await
 }
 
-async fn server(mesh: &Arc<Mesh>, app: SocketAddr) -> Proxy {
-    mesh.proxy(Setup { identity: SERVER, app, ..Setup::default() }).await
+/// A client's proxy and a server's, whose application is `app`, as the only endpoint of [`WEB`].
+async fn pair(app: SocketAddr) -> (Proxy, Proxy) {
+    let mesh = Mesh::new().await;
+    let server = mesh.proxy(Setup { app, ..Setup::default() }).await;
+    mesh.destinations.set_policy(VIRTUAL, service(WEB)).await;
+    mesh.destinations.set_endpoints(WEB, vec![through(&server, app)]).await;
+    (client(&mesh).await, server)
 }
 
-/// The address of `app` that its proxy takes direct connections for.
-fn behind(app: SocketAddr) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 2], app.port()))
+/// The endpoint of an application behind a proxy.
+fn through(server: &Proxy, app: SocketAddr) -> mesh_api::destination::WeightedAddr {
+    let direct = server.direct_addr();
+    meshed(SocketAddr::new(direct.ip(), app.port()), SERVER, direct.port())
 }
 
 #[tokio::test]
-async fn plain_endpoints_are_reached_in_plaintext() {
+async fn http1_reaches_the_application_over_mutual_tls_as_http1() {
+    let (client, server) = pair(app::http().await).await;
+    let response = get(client.out().await, Version::HTTP_11, "/a?b").await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.version(), Version::HTTP_11);
+    assert_eq!(response.headers()["x-seen-host"], "web.shop");
+    assert_eq!(response.headers()["x-seen-l5d-client-id"], CLIENT);
+    assert!(response.headers().get("x-seen-l5d-orig-proto").is_none());
+    assert_eq!(text(response).await, "HTTP/1.1 /a?b");
+    server.until_metric("request_total", &["tls=\"true\"", CLIENT]).await;
+    client
+        .until_metric("response_total", &["direction=\"outbound\"", SERVER, "classification=\"success\""])
+        .await;
+    client
+        .until_metric("outbound_http_route_backend_response_statuses_total", &["http_status=\"200\""])
+        .await;
+}
+
+#[tokio::test]
+async fn http2_reaches_the_application_with_trailers() {
+    let (client, _server) = pair(app::http().await).await;
+    let request = Request::post("/echo").body(Full::from("hello")).unwrap();
+    let response = send(client.out().await, Version::HTTP_2, request).await.unwrap();
+    let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap();
+    assert_eq!(body.trailers().unwrap()["x-trailer"], "end");
+    assert_eq!(body.to_bytes(), "hello");
+}
+
+#[tokio::test]
+async fn many_requests_share_connections() {
+    let (client, _server) = pair(app::http().await).await;
+    for _ in 0..20 {
+        assert_eq!(get(client.out().await, Version::HTTP_11, "/").await.status(), 200);
+    }
+    client.until_metric("tcp_open_total", &["peer=\"dst\"", "tls=\"true\"", "} 1"]).await;
+}
+
+#[tokio::test]
+async fn upgrades_pass_through_both_proxies() {
+    let (client, _server) = pair(app::http().await).await;
+    let request = Request::get("/upgrade")
+        .header("host", "web.shop")
+        .header("connection", "upgrade")
+        .header("upgrade", "echo");
+    let request = request.body(Full::<Bytes>::default()).unwrap();
+    let response = send(client.out().await, Version::HTTP_11, request).await.unwrap();
+    assert_eq!(response.status(), 101);
+    let mut io = hyper_util::rt::TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    io.write_all(b"ping").await.unwrap();
+    let mut buf = [0; 4];
+    io.read_exact(&mut buf).await.unwrap();
+    assert_eq!(&buf, b"ping");
+}
+
+#[tokio::test]
+async fn opaque_bytes_reach_the_application_with_half_close() {
+    let app = app::tcp(true).await;
     let mesh = Mesh::new().await;
-    let proxy = client(&mesh).await;
-    mesh.destinations.set_policy(&VIRTUAL.to_string(), service(PATH)).await;
-    mesh.destinations.set_endpoints(PATH, vec![endpoint(app::http().await)]).await;
+    let server = mesh
+        .proxy(Setup {
+            app,
+            settings: &[("INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION", "1-65535")],
+            ..Setup::default()
+        })
+        .await;
+    mesh.destinations.set_policy(VIRTUAL, opaque(WEB)).await;
+    mesh.destinations.set_endpoints(WEB, vec![through(&server, app)]).await;
+    let client = client(&mesh).await;
+    let mut io = client.out().await;
+    let mut buf = [0; 6];
+    io.read_exact(&mut buf).await.unwrap();
+    assert_eq!(&buf, b"hello ", "the server speaks first");
+    io.write_all(b"bytes").await.unwrap();
+    io.shutdown().await.unwrap();
+    let mut rest = String::new();
+    io.read_to_string(&mut rest).await.unwrap();
+    assert_eq!(rest, "bytes");
+}
+
+#[tokio::test]
+async fn destinations_nobody_knows_are_reached_in_plaintext() {
+    let mesh = Mesh::new().await;
+    let app = app::http().await;
+    mesh.destinations.set_policy(VIRTUAL, service(WEB)).await;
+    mesh.destinations.set_endpoints(WEB, vec![endpoint(app)]).await;
+    let client = client(&mesh).await;
     for version in [Version::HTTP_11, Version::HTTP_2] {
-        let response = get(proxy.out().await, version, "/x").await;
-        assert!(text(response).await.starts_with(&format!("{version:?} ")));
+        let response = get(client.out().await, version, "/x").await;
+        assert!(response.headers().get("x-seen-l5d-client-id").is_none());
+        assert!(text(response).await.starts_with(&format!("{version:?}")));
     }
 }
 
 #[tokio::test]
-async fn meshed_endpoints_learn_the_clients_identity() {
+async fn no_endpoints_is_told_at_once_with_the_reason() {
     let mesh = Mesh::new().await;
-    let (proxy, app) = (client(&mesh).await, app::http().await);
-    let server = server(&mesh, app).await;
-    mesh.destinations.set_policy(&VIRTUAL.to_string(), service(PATH)).await;
-    let endpoint = meshed(behind(app), SERVER, server.inbound);
-    mesh.destinations.set_endpoints(PATH, vec![endpoint]).await;
-    for version in [Version::HTTP_11, Version::HTTP_2] {
-        let response = get(proxy.out().await, version, "/x").await;
-        assert_eq!(response.headers()["x-seen-l5d-client-id"], CLIENT);
-        assert!(!response.headers().contains_key("l5d-orig-proto"));
-        // HTTP/1 was carried over HTTP/2 in between, and is HTTP/1 again.
-        assert!(text(response).await.starts_with(&format!("{version:?} ")));
-    }
-    proxy.until_metric("request_total", &["direction=\"outbound\"", "tls=\"true\""]).await;
-    server.until_metric("inbound_tcp_transport_header_connections_total", &["http/2", CLIENT]).await;
+    mesh.destinations.set_policy(VIRTUAL, service(WEB)).await;
+    mesh.destinations.set_endpoints(WEB, vec![]).await;
+    let client = client(&mesh).await;
+    let response = get(client.out().await, Version::HTTP_11, "/").await;
+    assert_eq!(response.status(), 503);
+    let reason = response.headers()["l5d-proxy-error"].to_str().unwrap();
+    assert!(reason.contains(WEB) && reason.contains("0 of 0 ready"), "{reason}");
 }
 
 #[tokio::test]
-async fn opaque_bytes_pass_both_proxies() {
+async fn an_endpoint_that_refuses_connections_is_left_for_one_that_does_not() {
     let mesh = Mesh::new().await;
-    let (proxy, app) = (client(&mesh).await, app::tcp(true).await);
-    let server = server(&mesh, app).await;
-    mesh.destinations.set_policy(&VIRTUAL.to_string(), opaque(PATH)).await;
-    mesh.destinations.set_endpoints(PATH, vec![meshed(behind(app), SERVER, server.inbound)]).await;
-    let mut stream = proxy.out().await;
-    let mut greeting = [0; 6];
-    stream.read_exact(&mut greeting).await.unwrap();
-    stream.write_all(b"bytes").await.unwrap();
-    stream.shutdown().await.unwrap();
-    assert_eq!(read_all(&mut stream).await, "bytes");
+    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let app = app::http().await;
+    mesh.destinations.set_policy(VIRTUAL, service(WEB)).await;
+    mesh.destinations.set_endpoints(WEB, vec![endpoint(dead), endpoint(app)]).await;
+    let client = client(&mesh).await;
+    for _ in 0..20 {
+        assert_eq!(get(client.out().await, Version::HTTP_11, "/").await.status(), 200);
+    }
 }
 
 #[tokio::test]
 async fn an_endpoint_with_another_identity_gets_nothing() {
     let mesh = Mesh::new().await;
-    let (proxy, app) = (client(&mesh).await, app::http().await);
-    let server = server(&mesh, app).await;
-    mesh.destinations.set_policy(&VIRTUAL.to_string(), service(PATH)).await;
-    let other = "other.shop.serviceaccount.identity.linkerd.cluster.local";
-    mesh.destinations.set_endpoints(PATH, vec![meshed(behind(app), other, server.inbound)]).await;
-    let response = get(proxy.out().await, Version::HTTP_11, "/").await;
-    assert!(response.status().is_server_error(), "{}", response.status());
+    let app = app::http().await;
+    let server = mesh.proxy(Setup { app, ..Setup::default() }).await;
+    let direct = server.direct_addr();
+    let other = "ledger.shop.serviceaccount.identity.linkerd.cluster.local";
+    let wrong = meshed(SocketAddr::new(direct.ip(), app.port()), other, direct.port());
+    mesh.destinations.set_policy(VIRTUAL, service(WEB)).await;
+    mesh.destinations.set_endpoints(WEB, vec![wrong]).await;
+    let client = client(&mesh).await;
+    let response = get(client.out().await, Version::HTTP_11, "/").await;
+    assert!(response.status().is_server_error());
     assert!(response.headers().contains_key("l5d-proxy-error"));
 }
 
 #[tokio::test]
-async fn a_service_without_endpoints_is_unavailable_with_the_reason() {
+async fn forbidden_destinations_answer_403_and_open_bytes_are_cut_when_access_is_withdrawn() {
     let mesh = Mesh::new().await;
-    let proxy = client(&mesh).await;
-    mesh.destinations.set_policy(&VIRTUAL.to_string(), service(PATH)).await;
-    mesh.destinations.set_endpoints(PATH, vec![]).await;
-    let response = get(proxy.out().await, Version::HTTP_11, "/").await;
-    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(response.headers().contains_key("l5d-proxy-error"));
+    let app = app::tcp(false).await;
+    mesh.destinations.set_policy(VIRTUAL, opaque(WEB)).await;
+    mesh.destinations.set_endpoints(WEB, vec![endpoint(app)]).await;
+    let client = client(&mesh).await;
+    let mut io = client.out().await;
+    io.write_all(b"hello").await.unwrap();
+    let mut buf = [0; 5];
+    io.read_exact(&mut buf).await.unwrap();
+    mesh.destinations.set_policy(VIRTUAL, forbidden()).await;
+    let cut = tokio::time::timeout(Duration::from_secs(1), io.read(&mut buf)).await;
+    assert!(matches!(cut.expect("cut within a second"), Ok(0) | Err(_)));
+    let response = get(client.out().await, Version::HTTP_11, "/").await;
+    assert_eq!(response.status(), 403);
+}
+
+/// An application that answers with its name.
+async fn named(name: &'static str) -> (SocketAddr, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    (addr, serve_named(listener, name))
+}
+
+fn serve_named(listener: TcpListener, name: &'static str) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut open = tokio::task::JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            let answer = hyper::service::service_fn(move |_| async move {
+                Ok::<_, std::convert::Infallible>(http::Response::new(Full::new(Bytes::from_static(
+                    name.as_bytes(),
+                ))))
+            });
+            open.spawn(async move {
+                let io = hyper_util::rt::TokioIo::new(stream);
+                let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, answer).await;
+            });
+        }
+    })
+}
+
+async fn ask(client: &Proxy) -> String {
+    let response = get(client.out().await, Version::HTTP_11, "/").await;
+    assert_eq!(response.status(), 200, "{:?}", response.headers());
+    text(response).await
 }
 
 #[tokio::test]
-async fn the_next_tier_serves_while_the_first_has_nobody() {
+async fn the_next_tier_serves_while_the_first_is_dead_and_the_first_again_after_five_seconds() {
+    let (east_path, west_path) = ("local.catalog:80", "west.catalog:80");
     let mesh = Mesh::new().await;
-    let proxy = client(&mesh).await;
-    let (near, far) = (app::http().await, app::http().await);
-    let paths = ["local.web-federated.shop.svc.cluster.local:80", "west.web-federated.shop.svc.cluster.local:80"];
-    mesh.destinations.set_policy(&VIRTUAL.to_string(), tiers(&paths)).await;
-    mesh.destinations.set_endpoints(paths[0], vec![]).await;
-    mesh.destinations.set_endpoints(paths[1], vec![endpoint(far)]).await;
-    let response = get(proxy.out().await, Version::HTTP_11, "/").await;
-    assert_eq!(response.status(), StatusCode::OK);
-    proxy.until_metric("request_total", &[&far.to_string()]).await;
-    mesh.destinations.set_endpoints(paths[0], vec![endpoint(near)]).await;
-    let back = || async {
-        get(proxy.out().await, Version::HTTP_11, "/").await;
-        proxy.admin("/metrics").await.1.contains(&near.to_string())
+    let (east, serving) = named("east").await;
+    let (west, _west) = named("west").await;
+    mesh.destinations.set_policy(VIRTUAL, tiers(&[east_path, west_path])).await;
+    mesh.destinations.set_endpoints(east_path, vec![endpoint(east)]).await;
+    mesh.destinations.set_endpoints(west_path, vec![endpoint(west)]).await;
+    let client = client(&mesh).await;
+    for _ in 0..10 {
+        assert_eq!(ask(&client).await, "east");
+    }
+    // Dead, though discovery still lists it: not one request fails.
+    serving.abort();
+    let _ = serving.await;
+    for _ in 0..20 {
+        assert_eq!(ask(&client).await, "west");
+    }
+    let _east = serve_named(TcpListener::bind(east).await.unwrap(), "east");
+    let back = Instant::now();
+    let (mut probes, mut asked) = (0, 0);
+    let returned = async {
+        let mut in_a_row = 0;
+        while in_a_row < 3 {
+            asked += 1;
+            match ask(&client).await.as_str() {
+                "east" => (probes, in_a_row) = (probes + 1, in_a_row + 1),
+                _ => in_a_row = 0,
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     };
-    proxy.until("served by the near tier again", back).await;
+    tokio::time::timeout(LIMIT, returned).await.expect("east never came back");
+    assert!(back.elapsed() >= Duration::from_secs(5), "back after {:?}", back.elapsed());
+    assert!((probes - 3) * 100 <= asked, "{probes} of {asked} requests probed east");
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_no_gateway_refuses_names() {
+async fn a_tier_whose_endpoints_are_gone_is_left_at_once_and_all_requests_succeed() {
+    let (east_path, west_path) = ("local.catalog:80", "west.catalog:80");
     let mesh = Mesh::new().await;
-    let (proxy, app) = (client(&mesh).await, app::http().await);
-    let server = server(&mesh, app).await;
-    mesh.destinations.set_policy(&VIRTUAL.to_string(), service(PATH)).await;
-    mesh.destinations.set_endpoints(PATH, vec![gateway(server.direct_addr(), SERVER, PATH)]).await;
-    let response = get(proxy.out().await, Version::HTTP_11, "/").await;
-    assert!(response.status().is_server_error(), "{}", response.status());
+    let (east, _east) = named("east").await;
+    let (west, _west) = named("west").await;
+    mesh.destinations.set_policy(VIRTUAL, tiers(&[east_path, west_path])).await;
+    mesh.destinations.set_endpoints(east_path, vec![endpoint(east)]).await;
+    mesh.destinations.set_endpoints(west_path, vec![endpoint(west)]).await;
+    let client = client(&mesh).await;
+    assert_eq!(ask(&client).await, "east");
+    mesh.destinations.set_endpoints(east_path, vec![]).await;
+    let mut last = String::new();
+    let start = Instant::now();
+    while last != "west" {
+        last = ask(&client).await;
+        assert!(start.elapsed() < Duration::from_secs(1), "shifts within a second");
+    }
+}
+
+#[tokio::test]
+async fn requests_refused_as_safe_are_sent_to_the_next_tier_with_their_bodies() {
+    let (near, far) = ("near.catalog:80", "far.catalog:80");
+    let mesh = Mesh::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let refusing = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let answer = hyper::service::service_fn(|request: Request<hyper::body::Incoming>| async move {
+                // Reads the body first: it must be sent again all the same.
+                let _ = http_body_util::BodyExt::collect(request.into_body()).await;
+                let refused = http::Response::builder().status(503).header("isthmus-retry-safe", "true");
+                Ok::<_, std::convert::Infallible>(refused.body(Full::<Bytes>::default()).unwrap())
+            });
+            tokio::spawn(async move {
+                let io = hyper_util::rt::TokioIo::new(stream);
+                let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, answer).await;
+            });
+        }
+    });
+    let app = app::http().await;
+    mesh.destinations.set_policy(VIRTUAL, tiers(&[near, far])).await;
+    mesh.destinations.set_endpoints(near, vec![endpoint(refusing)]).await;
+    mesh.destinations.set_endpoints(far, vec![endpoint(app)]).await;
+    let client = client(&mesh).await;
+    let request = Request::post("/echo").header("host", "catalog").body(Full::from("order")).unwrap();
+    let response = send(client.out().await, Version::HTTP_11, request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert!(!response.headers().contains_key("isthmus-retry-safe"));
+    assert_eq!(text(response).await, "order");
 }

@@ -1,0 +1,168 @@
+//! One connection to an endpoint: TCP, TLS where the endpoint has an identity, the transport header where it takes one.
+
+use crate::error::Error;
+use crate::metered::Metered;
+use crate::outbound::endpoint::Transport;
+use crate::outbound::metrics::EndpointMetrics;
+use mesh_metrics::Gauge;
+use mesh_net::{SessionProtocol, SocketOptions, TransportHeader};
+use mesh_tls::{Alpn, ClientTlsStream, MeshTls};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// TLS may take longer than TCP: two round trips, signatures on both sides.
+const TLS_ALLOWANCE: Duration = Duration::from_secs(2);
+
+/// What all connections of a worker are made with.
+pub(crate) struct Settings {
+    /// Our credentials.
+    pub(crate) tls: MeshTls,
+    /// Limit for TCP.
+    pub(crate) connect_timeout: Duration,
+    /// Socket options.
+    pub(crate) sockets: SocketOptions,
+    /// How long an idle HTTP/1 connection is kept.
+    pub(crate) pool_idle_timeout: Duration,
+    /// Idle HTTP/1 connections kept per endpoint.
+    pub(crate) max_idle_per_endpoint: usize,
+    /// HTTP/2 stream window, bytes.
+    pub(crate) h2_stream_window: u32,
+    /// HTTP/2 connection window, bytes.
+    pub(crate) h2_connection_window: u32,
+}
+
+/// A connection to an endpoint, counted while it is open.
+pub struct PeerIo {
+    io: Io,
+    open: Gauge,
+}
+
+enum Io {
+    /// Plaintext.
+    Plain(Metered<TcpStream>),
+    /// Mutual TLS.
+    Tls(Box<ClientTlsStream<Metered<TcpStream>>>),
+}
+
+pub(super) struct Connector {
+    settings: Rc<Settings>,
+    metrics: Rc<EndpointMetrics>,
+}
+
+impl PeerIo {
+    fn new(io: Io, metrics: &EndpointMetrics) -> Self {
+        metrics.opened.inc();
+        metrics.open.inc();
+        Self { io, open: metrics.open.clone() }
+    }
+}
+
+impl Drop for PeerIo {
+    fn drop(&mut self) {
+        self.open.dec();
+    }
+}
+
+impl Connector {
+    pub(super) fn new(settings: Rc<Settings>, metrics: Rc<EndpointMetrics>) -> Self {
+        Self { settings, metrics }
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Connects; `session` is what the transport header says is inside.
+    pub(super) async fn connect(
+        &self,
+        to: &Transport,
+        session: Option<SessionProtocol>,
+    ) -> Result<PeerIo, Error> {
+        let addr = to.dial;
+        let limit = self.settings.connect_timeout;
+        let tcp = match timeout(limit, mesh_net::connect(addr, &self.settings.sockets)).await {
+            Ok(Ok(tcp)) => tcp,
+            Ok(Err(source)) => return Err(Error::Connect { addr, source }),
+            Err(_) => return Err(Error::ConnectTimeout { addr, after: limit }),
+        };
+        let io = Metered::new(tcp, self.metrics.read.clone(), self.metrics.written.clone());
+        let Some((_, name)) = &to.tls else { return Ok(PeerIo::new(Io::Plain(io), &self.metrics)) };
+        let failed = |reason: String| Error::Tls { addr, reason };
+        let alpn = if to.header.is_some() { Alpn::Transport } else { Alpn::None };
+        let connector = self.settings.tls.connector(alpn).map_err(|error| failed(error.to_string()))?;
+        let limit = limit + TLS_ALLOWANCE;
+        let mut io = timeout(limit, connector.connect(name.clone(), io))
+            .await
+            .map_err(|_| Error::ConnectTimeout { addr, after: limit })?
+            .map_err(|error| failed(error.to_string()))?;
+        if let Some((port, name)) = &to.header {
+            let header = TransportHeader { port: *port, name: name.clone(), protocol: session };
+            let sent = async {
+                io.write_all(&header.encode()).await?;
+                io.flush().await
+            };
+            sent.await.map_err(|source| Error::Connect { addr, source })?;
+        }
+        Ok(PeerIo::new(Io::Tls(Box::new(io)), &self.metrics))
+    }
+}
+
+impl AsyncRead for PeerIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Plain(io) => Pin::new(io).poll_read(cx, buf),
+            Io::Tls(io) => Pin::new(io).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for PeerIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.io {
+            Io::Plain(io) => Pin::new(io).poll_write(cx, buf),
+            Io::Tls(io) => Pin::new(io).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.io {
+            Io::Plain(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+            Io::Tls(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.io {
+            Io::Plain(io) => io.is_write_vectored(),
+            Io::Tls(io) => io.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Plain(io) => Pin::new(io).poll_flush(cx),
+            Io::Tls(io) => Pin::new(io).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Plain(io) => Pin::new(io).poll_shutdown(cx),
+            Io::Tls(io) => Pin::new(io).poll_shutdown(cx),
+        }
+    }
+}

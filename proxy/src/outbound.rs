@@ -1,0 +1,242 @@
+//! The outbound side: accept → original destination → snapshot → protocol → for each request: route, endpoint, connection,
+//! send, relay, account.
+//!
+//! [`Outbound::accept`] is the path of a connection, [`Service::call`] that of a request, both top to bottom. A worker has
+//! one `Outbound`; what it knows of destinations comes from [`Discovery`], which all workers share. A gateway uses the
+//! same side for what its clients ask for.
+
+mod balancer;
+pub mod discovery;
+pub mod endpoint;
+mod http;
+pub(crate) mod metrics;
+mod place;
+pub mod policy;
+mod tcp;
+
+pub use http::Service;
+
+use crate::config::Config;
+use crate::drain::Drain;
+use crate::error::Error;
+use crate::http::client::Settings;
+use crate::http::server;
+use crate::metered::Metered;
+use crate::shared::Shared;
+use ahash::AHashMap;
+use balancer::Balancer;
+use bytes::BytesMut;
+use discovery::{Discovery, SnapshotReceiver, Target};
+use endpoint::Backend;
+use mesh_net::{
+    Http, OriginalDst, PrefixedIo, Sniffed, SocketOptions, http as http_preface, normalize, sniff, tune,
+};
+use metrics::OutboundMetrics;
+use policy::{Protocol, Snapshot};
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// How long a connection waits for the control plane's first word on its destination.
+const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often idle connections and unused balancers are looked for.
+const SWEEP: Duration = Duration::from_secs(2);
+
+/// The outbound side of one worker.
+pub struct Outbound {
+    config: Arc<Config>,
+    drain: Drain,
+    discovery: Discovery,
+    settings: Rc<Settings>,
+    metrics: OutboundMetrics,
+    original_dst: OriginalDst,
+    balancers: RefCell<AHashMap<usize, Rc<Balancer>>>,
+}
+
+impl Outbound {
+    /// The outbound side of a worker; must be made within its runtime.
+    pub fn new(shared: &Shared, discovery: Discovery, original_dst: OriginalDst) -> Rc<Self> {
+        let outbound = &shared.config.outbound;
+        let settings = Settings {
+            tls: shared.tls.clone(),
+            connect_timeout: outbound.connect_timeout,
+            sockets: SocketOptions {
+                keepalive: outbound.sockets.connect_keepalive,
+                user_timeout: outbound.sockets.connect_user_timeout,
+            },
+            pool_idle_timeout: outbound.http.pool_idle_timeout,
+            max_idle_per_endpoint: outbound.http.max_idle_per_endpoint,
+            h2_stream_window: outbound.http.h2_stream_window,
+            h2_connection_window: outbound.http.h2_connection_window,
+        };
+        let outbound = Rc::new(Self {
+            config: Arc::clone(&shared.config),
+            drain: shared.drain.clone(),
+            discovery,
+            settings: Rc::new(settings),
+            metrics: OutboundMetrics::new(&shared.registry),
+            original_dst,
+            balancers: RefCell::default(),
+        });
+        tokio::task::spawn_local(sweep(Rc::downgrade(&outbound)));
+        outbound
+    }
+
+    /// Serves one accepted connection to its end.
+    pub async fn accept(self: Rc<Self>, tcp: TcpStream, peer: SocketAddr) {
+        let _guard = self.drain.guard();
+        let peer = normalize(peer);
+        let target = match self.original_dst.of(&tcp) {
+            Ok(target) => target,
+            Err(error) => return tracing::info!(%peer, %error, "no original destination"),
+        };
+        match self.serve(tcp, target).await {
+            Ok(()) => tracing::debug!(%peer, %target, "connection ended"),
+            Err(error) => {
+                self.metrics.tcp_error(&target.to_string(), &error);
+                tracing::info!(%peer, %target, %error, "connection failed");
+            }
+        }
+    }
+
+    async fn serve(self: &Rc<Self>, tcp: TcpStream, target: SocketAddr) -> Result<(), Error> {
+        self.refuse_loop(&tcp, target)?;
+        let sockets = &self.config.outbound.sockets;
+        tune(
+            &tcp,
+            &SocketOptions { keepalive: sockets.accept_keepalive, user_timeout: sockets.accept_user_timeout },
+        )?;
+        let (read, written, open) = self.metrics.accepted(target);
+        open.inc();
+        let io = Metered::new(tcp, read, written);
+        let result = self.serve_target(io, target).await;
+        open.dec();
+        result
+    }
+
+    /// A connection that was not redirected, or that was going to us, would come back here for ever.
+    fn refuse_loop(&self, tcp: &TcpStream, target: SocketAddr) -> Result<(), Error> {
+        let local = normalize(tcp.local_addr()?);
+        let ours = self.config.outbound.listen.iter().map(SocketAddr::port);
+        for port in ours.chain([local.port()]) {
+            if mesh_net::is_own_address(target, local.ip(), port) {
+                return Err(Error::Loop(target));
+            }
+        }
+        Ok(())
+    }
+
+    async fn serve_target(
+        self: &Rc<Self>,
+        mut io: Metered<TcpStream>,
+        target: SocketAddr,
+    ) -> Result<(), Error> {
+        let mut snapshots = self.discovery.target(Target::Addr(target));
+        let snapshot = first(&mut snapshots, DISCOVERY_TIMEOUT).await.ok_or(Error::Undiscovered(target))?;
+        let mut buf = BytesMut::new();
+        let version = match &snapshot.protocol {
+            Protocol::Opaque(_) => None,
+            Protocol::Http1(_) => Some(Http::Http1),
+            Protocol::Http2(_) => Some(Http::Http2),
+            Protocol::Detect { timeout, .. } => self.detect(&mut io, &mut buf, *timeout, &snapshot).await?,
+        };
+        let io = PrefixedIo::new(buf, io);
+        let name = target.to_string();
+        match version {
+            Some(version) => self.serve_http(io, version, name, snapshots).await,
+            None => self.forward(io, snapshots).await,
+        }
+    }
+
+    async fn detect(
+        &self,
+        io: &mut Metered<TcpStream>,
+        buf: &mut BytesMut,
+        limit: Duration,
+        snapshot: &Snapshot,
+    ) -> Result<Option<Http>, Error> {
+        let (result, version) = match sniff(io, buf, limit, http_preface).await? {
+            Sniffed::Found(Some(Http::Http1)) => ("http/1", Some(Http::Http1)),
+            Sniffed::Found(Some(Http::Http2)) => ("http/2", Some(Http::Http2)),
+            Sniffed::Found(None) | Sniffed::Eof => ("not_http", None),
+            Sniffed::Timeout => ("read_timeout", None),
+        };
+        self.metrics.detected(result, &snapshot.parent);
+        Ok(version)
+    }
+
+    async fn serve_http<I>(
+        self: &Rc<Self>,
+        io: I,
+        version: Http,
+        name: String,
+        snapshots: SnapshotReceiver,
+    ) -> Result<(), Error>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = self.service(version, name, snapshots);
+        server::serve(io, version, &self.config.outbound.http, service, &self.drain).await
+    }
+
+    /// What answers the requests of one connection to a destination.
+    pub fn service(self: &Rc<Self>, version: Http, name: String, snapshots: SnapshotReceiver) -> Rc<Service> {
+        if let Some(snapshot) = &*snapshots.borrow() {
+            let protocol = if version == Http::Http1 { "http/1" } else { "http/2" };
+            self.metrics.protocol(protocol, &snapshot.parent);
+        }
+        Service::new(Rc::clone(self), version, name, snapshots)
+    }
+
+    /// What the control plane says about a service by its name, as a gateway needs it.
+    pub fn discover(&self, name: mesh_types::Authority) -> SnapshotReceiver {
+        self.discovery.target(Target::Name(name))
+    }
+
+    /// The drain signal of the proxy.
+    pub fn drain(&self) -> &Drain {
+        &self.drain
+    }
+
+    fn balancer(&self, backend: &Arc<Backend>) -> Rc<Balancer> {
+        let mut balancers = self.balancers.borrow_mut();
+        let make = || Balancer::new(backend, Rc::clone(&self.settings), self.metrics.clone());
+        Rc::clone(balancers.entry(backend.id).or_insert_with(make))
+    }
+}
+
+/// The first word on a destination, if it comes in time.
+pub async fn first(snapshots: &mut SnapshotReceiver, limit: Duration) -> Option<Arc<Snapshot>> {
+    let known = timeout(limit, snapshots.wait_for(Option::is_some)).await.ok()?.ok()?;
+    known.clone()
+}
+
+/// Resolves, with the reason, once a destination is forbidden.
+pub async fn forbidden(snapshots: &mut SnapshotReceiver) -> String {
+    loop {
+        let reason =
+            snapshots.borrow_and_update().as_ref().and_then(|s| s.forbidden().map(ToOwned::to_owned));
+        if let Some(reason) = reason {
+            return reason;
+        }
+        if snapshots.changed().await.is_err() {
+            // Discovery has ended with the proxy: what was allowed stays so.
+            return std::future::pending().await;
+        }
+    }
+}
+
+async fn sweep(outbound: Weak<Outbound>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let Some(outbound) = outbound.upgrade() else { return };
+        let mut balancers = outbound.balancers.borrow_mut();
+        balancers.retain(|_, balancer| !balancer.is_orphan());
+        balancers.values().for_each(|balancer| balancer.close_idle());
+    }
+}

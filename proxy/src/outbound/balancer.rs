@@ -1,0 +1,204 @@
+//! One worker's view of a backend: load estimates, connections, and the choice of an endpoint.
+
+use super::endpoint::{Backend, Endpoint, EndpointSet};
+use super::metrics::{EndpointMetrics, OutboundMetrics};
+use crate::http::client::{Pool, Settings};
+use mesh_balance::{Admission, BreakerStatus, Load, PeakEwma};
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// One worker's view of a backend.
+pub(super) struct Balancer {
+    backend: Weak<Backend>,
+    settings: Rc<Settings>,
+    metrics: OutboundMetrics,
+    view: RefCell<View>,
+}
+
+struct View {
+    set: Arc<EndpointSet>,
+    peers: Vec<Rc<Peer>>,
+}
+
+/// One endpoint as this worker knows it.
+pub(super) struct Peer {
+    /// The endpoint.
+    pub(super) endpoint: Arc<Endpoint>,
+    /// Its connections.
+    pub(super) pool: Rc<Pool>,
+    /// Its metrics.
+    pub(super) metrics: Rc<EndpointMetrics>,
+    ewma: RefCell<PeakEwma>,
+    inflight: Cell<u32>,
+}
+
+/// Leave to use an endpoint for one request or connection, which counts as its load until dropped.
+pub(super) struct Ticket {
+    peer: Rc<Peer>,
+    backend: Arc<Backend>,
+    admission: Admission,
+    settled: Cell<bool>,
+}
+
+/// What a backend is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Requests: connections are pooled and made ahead.
+    Http,
+    /// Connections of their own.
+    Tcp,
+}
+
+impl Balancer {
+    /// An empty view; it fills at the first use.
+    pub(super) fn new(backend: &Arc<Backend>, settings: Rc<Settings>, metrics: OutboundMetrics) -> Rc<Self> {
+        let set = EndpointSet::new(super::endpoint::Known::Pending, Vec::new());
+        let view = RefCell::new(View { set, peers: Vec::new() });
+        Rc::new(Self { backend: Arc::downgrade(backend), settings, metrics, view })
+    }
+
+    /// Whether nobody refers to the backend any more.
+    pub(super) fn is_orphan(&self) -> bool {
+        self.backend.strong_count() == 0
+    }
+
+    /// Closes connections that were idle for too long.
+    pub(super) fn close_idle(&self) {
+        self.view.borrow().peers.iter().for_each(|peer| peer.pool.close_idle());
+    }
+
+    /// Picks an endpoint that was not `tried`, without waiting.
+    pub(super) fn pick(&self, backend: &Arc<Backend>, tried: &[SocketAddr], for_: Use) -> Option<Ticket> {
+        let now = Instant::now();
+        self.refresh(backend, now);
+        let view = self.view.borrow();
+        let ticket =
+            |peer: &Rc<Peer>, admission| Ticket::new(Rc::clone(peer), Arc::clone(backend), admission);
+        if let Some(trial) = self.tend(backend, &view, tried, for_, now) {
+            return Some(ticket(trial, Admission::Trial));
+        }
+        let load = |index: usize| {
+            let peer = &view.peers[index];
+            let usable = peer.endpoint.health.ready(now) && !tried.contains(&peer.endpoint.addr);
+            usable.then(|| Load { rtt: peer.ewma.borrow().seconds(now), inflight: peer.inflight.get() })
+        };
+        let picked = view.set.weights.pick(load, &mut rand::rng())?;
+        Some(ticket(&view.peers[picked], Admission::Normal))
+    }
+
+    /// Brings ejected endpoints back: those that could not be connected to by a connection of our own, those that failed
+    /// requests by this one request, for which the endpoint is returned.
+    fn tend<'a>(
+        &self,
+        backend: &Arc<Backend>,
+        view: &'a View,
+        tried: &[SocketAddr],
+        for_: Use,
+        now: Instant,
+    ) -> Option<&'a Rc<Peer>> {
+        for peer in &view.peers {
+            let health = &peer.endpoint.health;
+            if health.connect.status(now) == BreakerStatus::Probation
+                && (for_ == Use::Http || !tried.contains(&peer.endpoint.addr))
+                && health.connect.admit(now).is_some()
+            {
+                let (pool, backend) = (Rc::clone(&peer.pool), Arc::clone(backend));
+                tokio::task::spawn_local(async move {
+                    if pool.warm(for_ == Use::Http).await {
+                        backend.standing(Instant::now());
+                        backend.recovered.notify_waiters();
+                    }
+                });
+            }
+            if health.on_probation(now)
+                && !tried.contains(&peer.endpoint.addr)
+                && health.requests.admit(now).is_some()
+            {
+                return Some(peer);
+            }
+        }
+        None
+    }
+
+    /// Follows discovery; connections and estimates of endpoints that stay are kept.
+    fn refresh(&self, backend: &Arc<Backend>, now: Instant) {
+        let set = backend.endpoints.borrow();
+        if Arc::ptr_eq(&self.view.borrow().set, &set) {
+            return;
+        }
+        let view = &mut *self.view.borrow_mut();
+        let peer = |endpoint: &Arc<Endpoint>| {
+            let known = view.peers.iter().find(|peer| peer.endpoint.addr == endpoint.addr);
+            match known {
+                Some(known) if Arc::ptr_eq(&known.endpoint, endpoint) => Rc::clone(known),
+                Some(known) if *known.pool.transport() == endpoint.transport => Rc::new(Peer {
+                    endpoint: Arc::clone(endpoint),
+                    pool: Rc::clone(&known.pool),
+                    metrics: self.metrics.endpoint(&endpoint.labels),
+                    ewma: known.ewma.clone(),
+                    inflight: known.inflight.clone(),
+                }),
+                _ => {
+                    let metrics = self.metrics.endpoint(&endpoint.labels);
+                    let (transport, health) = (endpoint.transport.clone(), Arc::clone(&endpoint.health));
+                    let pool = Pool::new(transport, health, Rc::clone(&self.settings), Rc::clone(&metrics));
+                    Rc::new(Peer {
+                        endpoint: Arc::clone(endpoint),
+                        pool,
+                        metrics,
+                        ewma: RefCell::new(PeakEwma::new(backend.setup.ewma, now)),
+                        inflight: Cell::new(0),
+                    })
+                }
+            }
+        };
+        let peers = set.endpoints.iter().map(peer).collect();
+        *view = View { set: Arc::clone(&set), peers };
+    }
+}
+
+impl Ticket {
+    fn new(peer: Rc<Peer>, backend: Arc<Backend>, admission: Admission) -> Self {
+        peer.inflight.set(peer.inflight.get() + 1);
+        Self { peer, backend, admission, settled: Cell::new(false) }
+    }
+
+    /// The endpoint.
+    pub(super) fn peer(&self) -> &Rc<Peer> {
+        &self.peer
+    }
+
+    /// A response began after this time.
+    pub(super) fn answered(&self, after: Duration) {
+        self.peer.ewma.borrow_mut().record(after, Instant::now());
+    }
+
+    /// How the use went, for failure accrual; the first word counts.
+    pub(super) fn settle(&self, success: bool) {
+        if self.settled.replace(true) {
+            return;
+        }
+        let (requests, now) = (&self.peer.endpoint.health.requests, Instant::now());
+        let changed = if success {
+            requests.success(self.admission)
+        } else {
+            requests.failure(self.admission, self.backend.may_eject(now), rand::random(), now)
+        };
+        if changed {
+            tracing::info!(endpoint = %self.peer.endpoint.addr, back = success, backend = %self.backend.name, "failure accrual");
+            self.backend.standing(now);
+            if success {
+                self.backend.recovered.notify_waiters();
+            }
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.peer.inflight.set(self.peer.inflight.get().saturating_sub(1));
+    }
+}

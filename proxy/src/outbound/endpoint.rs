@@ -1,0 +1,273 @@
+//! Where requests can go: endpoints with what is needed to reach them, and the state that all workers share about them.
+
+use ahash::AHashMap;
+use http::uri::Authority as UriAuthority;
+use mesh_balance::{Backoff, Breaker, BreakerConfig, BreakerStatus, EwmaConfig, Standing, Tier, Weights};
+use mesh_metrics::Labels;
+use mesh_tls::ServerName;
+use mesh_types::Identity;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, watch};
+
+/// Ejection after a failed connection attempt. Its end is probed by a connection made in the background, never by a
+/// request, so it can be short.
+const CONNECT_BREAKER: BreakerConfig = BreakerConfig {
+    max_failures: 1,
+    backoff: Backoff { min: Duration::from_millis(100), max: Duration::from_secs(3), jitter: 0.3 },
+};
+
+/// One place a request can be sent to.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Its address, as discovery names it.
+    pub addr: SocketAddr,
+    /// How to reach it.
+    pub transport: Transport,
+    /// Its share among the others.
+    pub weight: u32,
+    /// What metrics say about it.
+    pub labels: Labels,
+    /// How it fares; kept when discovery changes anything else about the endpoint.
+    pub health: Arc<Health>,
+}
+
+/// How to reach an endpoint. Connections are kept while this stays the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transport {
+    /// Where to connect to.
+    pub dial: SocketAddr,
+    /// The identity to verify, and the name to ask for; `None` means plaintext.
+    pub tls: Option<(Identity, ServerName<'static>)>,
+    /// What the transport header says, where there is one.
+    pub header: Option<(u16, Option<String>)>,
+    /// What the endpoint's proxy understands.
+    pub hint: Hint,
+    /// The authority to ask for in place of the client's.
+    pub authority: Option<UriAuthority>,
+    /// HTTP/2 keep-alive: interval, timeout, whether without streams too.
+    pub keep_alive: Option<(Duration, Duration, bool)>,
+}
+
+/// What an endpoint's proxy understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// Whatever the client speaks.
+    Unknown,
+    /// HTTP/1 carried over HTTP/2.
+    Http2,
+    /// Bytes.
+    Opaque,
+}
+
+/// How an endpoint fares, as all workers of the proxy have seen it.
+#[derive(Debug)]
+pub struct Health {
+    /// Connection attempts.
+    pub connect: Breaker,
+    /// Requests.
+    pub requests: Breaker,
+}
+
+impl Health {
+    /// In good standing.
+    pub fn new(accrual: BreakerConfig, now: Instant) -> Self {
+        Self { connect: Breaker::new(CONNECT_BREAKER, now), requests: Breaker::new(accrual, now) }
+    }
+
+    /// Whether it carries traffic.
+    pub fn ready(&self, now: Instant) -> bool {
+        self.connect.status(now) == BreakerStatus::Closed
+            && self.requests.status(now) == BreakerStatus::Closed
+    }
+
+    /// Whether it can be connected to and may be tried with one request.
+    pub fn on_probation(&self, now: Instant) -> bool {
+        self.connect.status(now) == BreakerStatus::Closed
+            && self.requests.status(now) == BreakerStatus::Probation
+    }
+}
+
+/// What discovery says about a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing yet.
+    Pending,
+    /// There is no such service.
+    Absent,
+    /// It exists, with or without endpoints.
+    Present,
+}
+
+/// The endpoints of a backend at one moment.
+#[derive(Debug)]
+pub struct EndpointSet {
+    /// What is known.
+    pub known: Known,
+    /// The endpoints.
+    pub endpoints: Vec<Arc<Endpoint>>,
+    /// Their weights, prepared.
+    pub weights: Weights,
+}
+
+impl EndpointSet {
+    /// A set of endpoints.
+    pub fn new(known: Known, endpoints: Vec<Arc<Endpoint>>) -> Arc<Self> {
+        let weights = Weights::new(endpoints.iter().map(|e| e.weight));
+        Arc::new(Self { known, endpoints, weights })
+    }
+}
+
+/// How a backend treats its endpoints and requests.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Setup {
+    /// How latency is estimated.
+    pub ewma: EwmaConfig,
+    /// When endpoints are ejected.
+    pub accrual: BreakerConfig,
+    /// Endpoints that are never ejected by requests.
+    pub min_ready: usize,
+    /// Requests that may wait for an endpoint.
+    pub queue_capacity: usize,
+    /// How long a request may wait, and after which the backend fails at once.
+    pub failfast_timeout: Duration,
+}
+
+impl Default for Setup {
+    /// What Linkerd's policy controller writes for services without annotations; no ejection by requests.
+    fn default() -> Self {
+        let backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_secs(60), jitter: 0.5 };
+        Self {
+            ewma: EwmaConfig::default(),
+            accrual: BreakerConfig { max_failures: 0, backoff },
+            min_ready: 0,
+            queue_capacity: 100,
+            failfast_timeout: Duration::from_secs(3),
+        }
+    }
+}
+
+/// A group of endpoints, shared by all workers and by everything that refers to it.
+#[derive(Debug)]
+pub struct Backend {
+    /// Unique in the process.
+    pub id: usize,
+    /// What it is called in messages.
+    pub name: Arc<str>,
+    /// How it is set up.
+    pub setup: Setup,
+    /// The endpoints.
+    pub endpoints: watch::Receiver<Arc<EndpointSet>>,
+    /// Told when an endpoint comes back or connects.
+    pub recovered: Notify,
+    /// Its standing as a tier.
+    pub tier: Tier,
+    /// Requests waiting for an endpoint.
+    pub waiting: AtomicUsize,
+    /// A request has waited in vain: the next ones fail at once until an endpoint is ready.
+    pub failfast: AtomicBool,
+}
+
+static NEXT_ID: AtomicUsize = AtomicUsize::new(0);
+
+impl Backend {
+    /// A backend over `endpoints`.
+    pub fn new(
+        name: Arc<str>,
+        setup: Setup,
+        endpoints: watch::Receiver<Arc<EndpointSet>>,
+        now: Instant,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            id: NEXT_ID.fetch_add(1, Relaxed),
+            name,
+            setup,
+            endpoints,
+            recovered: Notify::new(),
+            tier: Tier::new(now),
+            waiting: AtomicUsize::new(0),
+            failfast: AtomicBool::new(false),
+        })
+    }
+
+    /// The endpoints now.
+    pub fn current(&self) -> Arc<EndpointSet> {
+        Arc::clone(&self.endpoints.borrow())
+    }
+
+    /// How the backend stands as a tier. While nothing is known of it, it is neither up nor down.
+    pub fn standing(&self, now: Instant) -> Option<Standing> {
+        let set = self.endpoints.borrow();
+        if set.known == Known::Pending {
+            return None;
+        }
+        let ready = set.endpoints.iter().any(|e| e.health.ready(now));
+        let trial = !ready && set.endpoints.iter().any(|e| e.health.on_probation(now));
+        Some(self.tier.observe(ready, trial, now))
+    }
+
+    /// Waits until something is known, for at most `limit`.
+    pub async fn known(&self, limit: Duration) {
+        let mut endpoints = self.endpoints.clone();
+        // Neither the end of the wait nor that of discovery is an error here: the standing says what is known.
+        let _ = tokio::time::timeout(limit, endpoints.wait_for(|set| set.known != Known::Pending)).await;
+    }
+
+    /// Why no endpoint can take a request, in words for the client.
+    pub fn reason(&self, now: Instant) -> String {
+        let set = self.endpoints.borrow();
+        let (total, ready) =
+            (set.endpoints.len(), set.endpoints.iter().filter(|e| e.health.ready(now)).count());
+        match set.known {
+            Known::Pending => format!("{} (endpoints not known yet)", self.name),
+            Known::Absent => format!("{} (no such service)", self.name),
+            Known::Present => format!("{} ({ready} of {total} ready)", self.name),
+        }
+    }
+
+    /// Whether one more endpoint may be ejected.
+    pub fn may_eject(&self, now: Instant) -> bool {
+        let floor = self.setup.min_ready;
+        floor == 0 || self.endpoints.borrow().endpoints.iter().filter(|e| e.health.ready(now)).count() > floor
+    }
+}
+
+/// Builds the next set from discovery's description, keeping what is known about endpoints that stay.
+#[derive(Debug, Default)]
+pub struct Members {
+    members: AHashMap<SocketAddr, Arc<Endpoint>>,
+}
+
+impl Members {
+    /// Adds or replaces an endpoint.
+    pub fn put(&mut self, mut endpoint: Endpoint) {
+        if let Some(known) = self.members.get(&endpoint.addr) {
+            endpoint.health = Arc::clone(&known.health);
+        }
+        self.members.insert(endpoint.addr, Arc::new(endpoint));
+    }
+
+    /// Removes an endpoint.
+    pub fn remove(&mut self, addr: SocketAddr) {
+        self.members.remove(&addr);
+    }
+
+    /// Removes all.
+    pub fn clear(&mut self) {
+        self.members.clear();
+    }
+
+    /// Keeps only these, as after a stream was opened anew.
+    pub fn retain(&mut self, keep: impl Fn(&SocketAddr) -> bool) {
+        self.members.retain(|addr, _| keep(addr));
+    }
+
+    /// The set, in the order of addresses.
+    pub fn set(&self, known: Known) -> Arc<EndpointSet> {
+        let mut endpoints: Vec<_> = self.members.values().cloned().collect();
+        endpoints.sort_unstable_by_key(|e| e.addr);
+        EndpointSet::new(known, endpoints)
+    }
+}

@@ -1,0 +1,113 @@
+//! Requests that can be made again for another endpoint, and answers in the client's own HTTP version.
+
+use super::RETRY_SAFE;
+use crate::body::Body;
+use crate::error::Error;
+use crate::http::replay::Replay;
+use crate::http::{orig_proto, upgrade};
+use crate::outbound::endpoint::{Hint, Transport};
+use ::http::uri::Authority;
+use ::http::{HeaderValue, Request, Response, StatusCode, Version, header, request};
+
+/// What is kept of a body for another endpoint, where the route does not say.
+const KEPT: usize = 64 * 1024;
+
+/// A request of which copies are sent.
+pub(super) struct Template {
+    head: request::Parts,
+    body: Replay,
+    upgrade: bool,
+}
+
+/// What the client speaks.
+pub(super) struct Client {
+    version: Version,
+}
+
+impl Template {
+    /// Keeps up to `limit` bytes of the body.
+    pub(super) fn new(request: Request<Body>, limit: Option<usize>) -> Self {
+        let upgrade = upgrade::is_upgrade(&request);
+        let (mut head, body) = request.into_parts();
+        if !upgrade {
+            orig_proto::strip_connection_headers(&mut head.headers);
+        }
+        // Upgrades and the like belong to one request only.
+        head.extensions.clear();
+        Self { head, body: Replay::new(body, limit.unwrap_or(KEPT).max(KEPT)), upgrade }
+    }
+
+    /// Whether another copy can be made.
+    pub(super) fn can_repeat(&self) -> bool {
+        self.body.copy().is_some()
+    }
+
+    /// Whether doing it twice is like doing it once (RFC 9110, 9.2.2).
+    pub(super) fn is_idempotent(&self) -> bool {
+        self.head.method.is_idempotent()
+    }
+
+    /// A copy for an endpoint.
+    ///
+    /// # Errors
+    /// When the body cannot be read again, or the request names no authority where the endpoint needs one.
+    pub(super) fn request(&self, to: &Transport) -> Result<Request<Body>, Error> {
+        let body = self.body.copy().ok_or(Error::Overloaded("the request is too large to be sent again"))?;
+        let mut request = Request::from_parts(self.head.clone(), body);
+        if let Some(authority) = &to.authority {
+            override_authority(&mut request, authority);
+        }
+        if request.version() != Version::HTTP_2 && to.hint == Hint::Http2 && !self.upgrade {
+            let fallback = to.dial.to_string();
+            let fallback = Authority::try_from(fallback.as_str())
+                .map_err(|_| Error::InvalidRequest("no host".to_owned()))?;
+            orig_proto::upgrade_request(&mut request, &fallback);
+        } else if request.version() == Version::HTTP_10 && !self.upgrade {
+            // Connections to endpoints are kept alive.
+            *request.version_mut() = Version::HTTP_11;
+            if !request.headers().contains_key(header::HOST) {
+                let host = HeaderValue::from_str(&to.dial.to_string());
+                request
+                    .headers_mut()
+                    .insert(header::HOST, host.map_err(|_| Error::InvalidRequest("no host".to_owned()))?);
+            }
+        }
+        Ok(request)
+    }
+}
+
+/// Asks for another authority than the client did, in whichever place the request names one.
+fn override_authority(request: &mut Request<Body>, authority: &Authority) {
+    if request.version() == Version::HTTP_2 || request.uri().authority().is_some() {
+        orig_proto::set_authority(request, authority);
+    }
+    if request.version() != Version::HTTP_2
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        request.headers_mut().insert(header::HOST, host);
+    } else if request.version() == Version::HTTP_2 {
+        request.headers_mut().remove(header::HOST);
+    }
+}
+
+impl Client {
+    pub(super) fn of(request: &Request<Body>) -> Self {
+        Self { version: request.version() }
+    }
+
+    /// Makes a response one that the client understands.
+    pub(super) fn finish(&self, response: &mut Response<Body>) {
+        response.headers_mut().remove(&RETRY_SAFE);
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            orig_proto::strip_connection_headers(response.headers_mut());
+        }
+        *response.version_mut() = match self.version {
+            Version::HTTP_2 => Version::HTTP_2,
+            // An HTTP/1.0 client is answered in HTTP/1.1, which hyper frames for it.
+            _ => Version::HTTP_11,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+//! Where a request or connection goes: through distributions and tiers to one endpoint, waiting where that may help.
+
+use super::Outbound;
+use super::balancer::{Ticket, Use};
+use super::endpoint::{Backend, Known};
+use super::policy::{Distribution, RouteBackend};
+use crate::error::Error;
+use mesh_balance::{Choice, Standing, choose};
+use rand::RngExt;
+use smallvec::SmallVec;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+/// How long a better tier of which nothing is known yet may hold up a request.
+const PENDING: Duration = Duration::from_secs(1);
+/// How often a waiting request looks again, besides being told.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// A place for a request: the backend of the route, and the endpoint.
+pub(super) type Place<'a> = (&'a RouteBackend, Ticket);
+
+impl Outbound {
+    /// Finds an endpoint that was not `tried`. Waits where endpoints are known but none is ready, within the backend's queue
+    /// and failfast timeout; fails at once where there are none.
+    pub(super) async fn place<'a>(
+        &self,
+        distribution: &'a Distribution,
+        tried: &[SocketAddr],
+        for_: Use,
+    ) -> Result<Place<'a>, Error> {
+        if let Distribution::First(tiers, _) = distribution {
+            discovered(tiers).await;
+        }
+        if let Some(place) = self.try_place(distribution, tried, for_) {
+            return Ok(place);
+        }
+        let backends = distribution.backends();
+        let hopeful = |b: &&RouteBackend| {
+            let set = b.backend.current();
+            let untried = set.endpoints.iter().any(|e| !tried.contains(&e.addr));
+            set.known == Known::Pending || untried
+        };
+        let now = Instant::now();
+        let Some(waiting_for) = backends.iter().copied().find(hopeful) else {
+            return Err(Error::NoEndpoints(reasons(&backends, now).into()));
+        };
+        if waiting_for.backend.failfast.load(Relaxed) {
+            return Err(Error::Failfast(reasons(&backends, now).into()));
+        }
+        self.wait(distribution, &waiting_for.backend, tried, for_).await
+    }
+
+    async fn wait<'a>(
+        &self,
+        distribution: &'a Distribution,
+        backend: &Arc<Backend>,
+        tried: &[SocketAddr],
+        for_: Use,
+    ) -> Result<Place<'a>, Error> {
+        let _waiting = Waiting::begin(backend)?;
+        let deadline = Instant::now() + backend.setup.failfast_timeout;
+        loop {
+            // Either is only a reason to look again.
+            let _ = tokio::time::timeout(LOOK_AGAIN, backend.recovered.notified()).await;
+            if let Some(place) = self.try_place(distribution, tried, for_) {
+                return Ok(place);
+            }
+            let now = Instant::now();
+            if now >= deadline {
+                backend.failfast.store(true, Relaxed);
+                return Err(Error::Failfast(reasons(&distribution.backends(), now).into()));
+            }
+        }
+    }
+
+    fn try_place<'a>(
+        &self,
+        distribution: &'a Distribution,
+        tried: &[SocketAddr],
+        for_: Use,
+    ) -> Option<Place<'a>> {
+        let pick = |backend: &'a RouteBackend| {
+            let ticket = self.balancer(&backend.backend).pick(&backend.backend, tried, for_)?;
+            backend.backend.failfast.store(false, Relaxed);
+            Some((backend, ticket))
+        };
+        match distribution {
+            Distribution::Empty => None,
+            Distribution::First(tiers, shared) => {
+                let now = Instant::now();
+                let standing = |b: &RouteBackend| b.backend.standing(now).unwrap_or(Standing::Down);
+                let standings: SmallVec<[Standing; 8]> = tiers.iter().map(standing).collect();
+                let first = match choose(&standings, &shared.passed) {
+                    Choice::Serve(index) | Choice::Probe(index) => index,
+                    Choice::Nothing => 0,
+                };
+                let chosen = tiers.get(first)?;
+                // The next tiers take what the chosen one cannot, in order; a tier that is not up only as the last resort.
+                let others = || tiers.iter().zip(&standings).filter(|(b, _)| !std::ptr::eq(*b, chosen));
+                let up = others().filter(|(_, s)| **s == Standing::Up);
+                let rest = others().filter(|(_, s)| **s != Standing::Up);
+                pick(chosen).or_else(|| up.chain(rest).find_map(|(backend, _)| pick(backend)))
+            }
+            Distribution::Random(list) => {
+                let total: u64 = list.iter().map(|(_, weight)| u64::from(*weight)).sum();
+                let mut ticket = if total == 0 { 0 } else { rand::rng().random_range(0..total) };
+                let drawn = list.iter().position(|(_, weight)| {
+                    let here = ticket < u64::from(*weight);
+                    ticket = ticket.saturating_sub(u64::from(*weight));
+                    here
+                })?;
+                let (before, from) = list.split_at(drawn);
+                from.iter().chain(before).filter(|(_, weight)| *weight > 0).find_map(|(b, _)| pick(b))
+            }
+        }
+    }
+}
+
+impl Distribution {
+    fn backends(&self) -> SmallVec<[&RouteBackend; 4]> {
+        match self {
+            Self::Empty => SmallVec::new(),
+            Self::First(tiers, _) => tiers.iter().collect(),
+            Self::Random(list) => list.iter().map(|(backend, _)| backend).collect(),
+        }
+    }
+}
+
+/// Waits for tiers of which nothing is known, as long as no better one is up.
+async fn discovered(tiers: &[RouteBackend]) {
+    for tier in tiers {
+        match tier.backend.standing(Instant::now()) {
+            Some(Standing::Up) => return,
+            Some(_) => {}
+            None => {
+                tier.backend.known(PENDING).await;
+                if tier.backend.standing(Instant::now()) == Some(Standing::Up) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn reasons(backends: &[&RouteBackend], now: Instant) -> String {
+    if backends.is_empty() {
+        return "the route (it has no backends)".to_owned();
+    }
+    let reasons: Vec<_> = backends.iter().map(|b| b.backend.reason(now)).collect();
+    reasons.join(", ")
+}
+
+/// One request in a backend's queue.
+struct Waiting<'a>(&'a Backend);
+
+impl<'a> Waiting<'a> {
+    fn begin(backend: &'a Backend) -> Result<Self, Error> {
+        if backend.waiting.fetch_add(1, Relaxed) >= backend.setup.queue_capacity {
+            backend.waiting.fetch_sub(1, Relaxed);
+            return Err(Error::Overloaded("too many requests wait for an endpoint"));
+        }
+        Ok(Self(backend))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Relaxed);
+    }
+}
