@@ -81,6 +81,15 @@ impl Target {
         Self { subresource: String::new(), ..self.clone() }
     }
 
+    /// Whether this version has a subresource.
+    pub(crate) fn serves(&self, subresource: &str) -> bool {
+        match (&self.def.custom, subresource) {
+            (Some(crd), "status") => crd.has_status(&self.version),
+            (Some(crd), "scale") => crd.scale(&self.version).is_some(),
+            _ => self.def.has_subresource(subresource),
+        }
+    }
+
     pub(crate) fn not_found(&self) -> ApiError {
         ApiError::NotFound { resource: self.def.qualified(), name: self.name.clone() }
     }

@@ -75,6 +75,9 @@ impl LocalClient {
         subresource: &str,
     ) -> Result<Target, ApiError> {
         let mut target = self.api.target(resource, namespace, name)?;
+        if !subresource.is_empty() && !target.serves(subresource) {
+            return Err(ApiError::NoSuchResource);
+        }
         subresource.clone_into(&mut target.subresource);
         let access = Access {
             verb: verb.to_owned(),

@@ -37,6 +37,10 @@ const TELLING_ZEROS: &[&str] = &[
     "successfulJobsHistoryLimit",
     "failedJobsHistoryLimit",
     "partition",
+    "tolerationSeconds",
+    "expirationSeconds",
+    "priority",
+    "value",
 ];
 /// Switches whose `false` says something.
 const TELLING_FALSE: &[&str] = &[

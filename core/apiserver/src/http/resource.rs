@@ -75,22 +75,17 @@ impl Call<'_> {
         if def.namespaced && place.namespace.is_empty() && !place.name.is_empty() {
             return Err(ApiError::NoSuchResource);
         }
-        let declared = place.subresource.is_empty()
-            || match (&def.custom, place.subresource.as_str()) {
-                (Some(crd), "status") => crd.has_status(&place.version),
-                (Some(crd), "scale") => crd.scale(&place.version).is_some(),
-                _ => def.has_subresource(&place.subresource),
-            };
-        if !declared {
-            return Err(ApiError::NoSuchResource);
-        }
-        Ok(Target {
+        let target = Target {
             def,
             version: place.version.clone(),
             namespace: place.namespace.clone(),
             name: place.name.clone(),
             subresource: place.subresource.clone(),
-        })
+        };
+        if !place.subresource.is_empty() && !target.serves(&place.subresource) {
+            return Err(ApiError::NoSuchResource);
+        }
+        Ok(target)
     }
 
     fn include(&self) -> Include {

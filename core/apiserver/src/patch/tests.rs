@@ -111,6 +111,13 @@ fn json_patches_tell_malformed_from_unfitting() {
 }
 
 #[test]
+fn copies_may_not_double_without_end() {
+    let copy = |n: usize| json!({"op": "copy", "from": "", "path": format!("/x{n}")});
+    let patch = Value::Array((0..64).map(copy).collect());
+    assert_eq!(json_patch(&json!({"a": "b"}), &patch).unwrap_err().code().as_u16(), 422);
+}
+
+#[test]
 fn merge_patches_remove_by_null() {
     let merged = merge_patch(&json!({"a": 1, "b": {"c": 2}}), &json!({"a": null, "b": {"d": 3}}));
     assert_eq!(merged, json!({"b": {"c": 2, "d": 3}}));
