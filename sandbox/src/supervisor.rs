@@ -224,7 +224,7 @@ fn serve(
         .build()
         .map_err(|source| Error::System { action: "start a runtime".to_owned(), source })?;
     let token = supervisor.token.clone();
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         let listener = control::listen(&supervisor.state)?;
         ready();
         tokio::select! {
@@ -234,7 +234,10 @@ fn serve(
         }
         supervisor.stop();
         Ok(())
-    })
+    });
+    // A read of standard input may never return; it must not hold the end up.
+    runtime.shutdown_background();
+    outcome
 }
 
 impl Supervisor {

@@ -162,6 +162,10 @@ pub fn up(options: &UpOptions, report: &mut dyn FnMut(&str)) -> Result<Status, E
     Err(Error::Supervisor(last.into_iter().rev().collect::<Vec<_>>().join("\n")))
 }
 
+/// Environment variable with another log filter for the supervisor.
+const LOG_ENV: &str = "ISTHMUS_SANDBOX_LOG";
+/// What the supervisor logs unless told otherwise.
+const LOG_FILTER: &str = "warn,mesh_sandbox=info,mesh_apiserver=info";
 /// The line that tells that all clusters are Ready.
 const READY: &str = "ready";
 
@@ -174,6 +178,9 @@ pub fn supervise(options: &str) -> Result<(), Error> {
         serde_json::from_str(options).map_err(|error| Error::Refused(error.to_string()))?;
     // A session of its own: neither the terminal's hang-up nor its Ctrl-C reach the sandbox.
     let _ = rustix::process::setsid();
+    // Whoever embeds this may have set up logging already.
+    let filter = std::env::var(LOG_ENV).unwrap_or_else(|_| LOG_FILTER.to_owned());
+    let _ = mesh_runtime::init_tracing(mesh_runtime::LogFormat::Plain, &filter);
     supervisor::run(&options, &mut supervisor::say, || supervisor::say(READY), std::future::pending())
 }
 
