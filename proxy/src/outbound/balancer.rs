@@ -77,7 +77,8 @@ impl Balancer {
         let view = self.view.borrow();
         let ticket =
             |peer: &Rc<Peer>, admission| Ticket::new(Rc::clone(peer), Arc::clone(backend), admission);
-        if let Some(trial) = self.tend(backend, &view, tried, for_, now) {
+        self.reconnect(backend, &view, for_, now);
+        if let Some(trial) = self.on_trial(&view, tried, now) {
             return Some(ticket(trial, Admission::Trial));
         }
         let load = |index: usize| {
@@ -89,38 +90,37 @@ impl Balancer {
         Some(ticket(&view.peers[picked], Admission::Normal))
     }
 
-    /// Brings ejected endpoints back: those that could not be connected to by a connection of our own, those that failed
-    /// requests by this one request, for which the endpoint is returned.
-    fn tend<'a>(
-        &self,
-        backend: &Arc<Backend>,
-        view: &'a View,
-        tried: &[SocketAddr],
-        for_: Use,
-        now: Instant,
-    ) -> Option<&'a Rc<Peer>> {
+    /// Connects to endpoints that could not be connected to, where it is time to; no request has to try.
+    pub(super) fn revive(&self, backend: &Arc<Backend>, for_: Use) {
+        let now = Instant::now();
+        self.refresh(backend, now);
+        self.reconnect(backend, &self.view.borrow(), for_, now);
+    }
+
+    fn reconnect(&self, backend: &Arc<Backend>, view: &View, for_: Use, now: Instant) {
         for peer in &view.peers {
-            let health = &peer.endpoint.health;
-            if health.connect.status(now) == BreakerStatus::Probation
-                && (for_ == Use::Http || !tried.contains(&peer.endpoint.addr))
-                && health.connect.admit(now).is_some()
-            {
-                let (pool, backend) = (Rc::clone(&peer.pool), Arc::clone(backend));
-                tokio::task::spawn_local(async move {
-                    if pool.warm(for_ == Use::Http).await {
-                        backend.standing(Instant::now());
-                        backend.recovered.notify_waiters();
-                    }
-                });
+            let connect = &peer.endpoint.health.connect;
+            if connect.status(now) != BreakerStatus::Probation || connect.admit(now).is_none() {
+                continue;
             }
-            if health.on_probation(now)
+            let (pool, backend) = (Rc::clone(&peer.pool), Arc::clone(backend));
+            tokio::task::spawn_local(async move {
+                if pool.warm(for_ == Use::Http).await {
+                    backend.standing(Instant::now());
+                    backend.recovered.notify_waiters();
+                }
+            });
+        }
+    }
+
+    /// The endpoint on probation whose trial the next request is, if there is one.
+    fn on_trial<'a>(&self, view: &'a View, tried: &[SocketAddr], now: Instant) -> Option<&'a Rc<Peer>> {
+        view.peers.iter().find(|peer| {
+            let health = &peer.endpoint.health;
+            health.on_probation(now)
                 && !tried.contains(&peer.endpoint.addr)
                 && health.requests.admit(now).is_some()
-            {
-                return Some(peer);
-            }
-        }
-        None
+        })
     }
 
     /// Follows discovery; connections and estimates of endpoints that stay are kept.

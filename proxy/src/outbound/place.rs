@@ -97,6 +97,10 @@ impl Outbound {
                     Choice::Nothing => 0,
                 };
                 let chosen = tiers.get(first)?;
+                // Tiers that are passed over have no request to find out that they are back.
+                for (tier, _) in tiers.iter().zip(&standings).filter(|(_, s)| **s == Standing::Down) {
+                    self.balancer(&tier.backend).revive(&tier.backend, for_);
+                }
                 // The next tiers take what the chosen one cannot, in order; a tier that is not up only as the last resort.
                 let others = || tiers.iter().zip(&standings).filter(|(b, _)| !std::ptr::eq(*b, chosen));
                 let up = others().filter(|(_, s)| **s == Standing::Up);
