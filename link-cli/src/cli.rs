@@ -4,7 +4,9 @@
 //! adding one means a variant here and a line in [`Cli::run`].
 
 use crate::globals::Globals;
-use crate::{completion, inject, install, multicluster, sandbox, trust, uninstall, upgrade, version};
+use crate::{
+    completion, diagnostics, inject, install, multicluster, sandbox, trust, uninstall, upgrade, version,
+};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use std::future::Future;
@@ -36,6 +38,9 @@ enum Command {
     /// Join clusters: gateway, service mirror, links.
     #[command(subcommand, visible_alias = "mc")]
     Multicluster(multicluster::Command),
+    /// Ask the control plane what it would tell a proxy.
+    #[command(subcommand, visible_alias = "dg")]
+    Diagnostics(diagnostics::Command),
     /// Make the certificates that linked clusters share.
     #[command(subcommand)]
     Trust(trust::Command),
@@ -59,6 +64,7 @@ impl Cli {
             Command::Inject(args) => block_on(inject::run(*args, globals)),
             Command::Uninject(args) => inject::uninject(&args),
             Command::Multicluster(command) => block_on(multicluster::run(command, globals)),
+            Command::Diagnostics(command) => block_on(diagnostics::run(command, globals)),
             Command::Trust(command) => trust::run(command, globals),
             Command::Version(args) => block_on(version::run(args, globals)),
             Command::Completion(args) => Ok(completion::run(&args)),

@@ -6,8 +6,10 @@
 mod charts;
 mod cli;
 mod completion;
+mod diagnostics;
 mod globals;
 mod inject;
+mod injector_ready;
 mod install;
 mod install_checks;
 mod installed;

@@ -69,7 +69,11 @@ async fn the_whole_way_from_an_empty_cluster_to_uninstall() {
     }
     assert!(data(&upgraded, "linkerd-config", "values").contains("logLevel: debug"));
 
-    cluster.create_yaml(&printed(&cluster, &["multicluster", "install"]).await).await.unwrap();
+    let (code, _, err) = run(&cluster, &["multicluster", "install", "--wait=300ms"]).await;
+    assert_eq!(code, 1);
+    assert!(err.contains("linkerd/linkerd-proxy-injector has no available replica"), "{err}");
+    let multicluster = printed(&cluster, &["multicluster", "install", "--wait=0s"]).await;
+    cluster.create_yaml(&multicluster).await.unwrap();
     let version = printed(&cluster, &["version", "--short"]).await;
     assert_eq!(version, format!("{0}\n{0}\n", env!("CARGO_PKG_VERSION")));
 

@@ -13,6 +13,7 @@ use mesh_kube::kube::api::ListParams;
 use mesh_kube::link::Link;
 use serde_json::{Value, json};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Arguments of `meshctl multicluster install`.
 #[derive(Debug, clap::Args)]
@@ -46,6 +47,9 @@ pub(crate) struct Args {
     /// Replicas and spreading for high availability.
     #[arg(long)]
     ha: bool,
+    /// How long to wait for the injector, without which the gateway would have no proxy; 0s does not wait.
+    #[arg(long, default_value = "5m", value_parser = mesh_types::parse_duration, value_name = "DURATION")]
+    wait: Duration,
     /// Do not look at a cluster.
     #[arg(long)]
     ignore_cluster: bool,
@@ -77,6 +81,7 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> anyhow::Result<ExitCod
     merge(&mut values, &json!({"linkerdNamespace": globals.linkerd_namespace}));
     if !args.ignore_cluster {
         merge(&mut values, &of_the_cluster(globals).await?);
+        crate::injector_ready::wait(globals, args.wait).await?;
     }
     let flags = json!({
         "gateway": {

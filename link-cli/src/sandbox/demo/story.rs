@@ -78,12 +78,15 @@ async fn install(cluster: &Cluster, trust: &Path) -> Result<()> {
 }
 
 async fn deploy(cluster: &Cluster, with_load: bool) -> Result<(usize, usize)> {
-    cluster.apply(SHOP).await?;
+    // The pods read the cluster's name when they start, so it must be there before them.
+    let (namespace, rest) = SHOP.split_once("\n---\n").context("the shop begins with its namespace")?;
+    cluster.apply(namespace).await?;
     let name = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cluster", "namespace": "shop"},
         "data": {"name": cluster.name},
     });
     mesh_kube::apply(&cluster.client, "meshctl-demo", &name).await?;
+    cluster.apply(rest).await?;
     if with_load {
         cluster.apply(LOAD).await?;
     }
