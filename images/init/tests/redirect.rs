@@ -123,7 +123,7 @@ impl Network {
     }
 
     /// Where a connection from outside ends.
-    fn into_pod(&self, addr: &str) -> String {
+    fn pod_answers(&self, addr: &str) -> String {
         answer(self.spawn(1, "0", &format!("ask {addr}")))
     }
 
@@ -161,14 +161,14 @@ const PORTS: &str = "22,80,443,4140,4143,4191,8005";
 #[test]
 fn connections_go_to_the_proxy_except_its_own_loopback_and_ignored_ones() {
     let network = Network::new(PORTS);
-    assert_eq!(network.into_pod("10.9.0.2:80"), "80", "nothing is redirected before");
+    assert_eq!(network.pod_answers("10.9.0.2:80"), "80", "nothing is redirected before");
     network.redirect(&["--inbound-ports-to-ignore=4191,22", "--outbound-ports-to-ignore=443,8000-8010"]);
     // Inbound.
-    assert_eq!(network.into_pod("10.9.0.2:80"), "4143");
-    assert_eq!(network.into_pod("[fd09::2]:80"), "4143");
-    assert_eq!(network.into_pod("10.9.0.2:4143"), "4143");
-    assert_eq!(network.into_pod("10.9.0.2:4191"), "4191");
-    assert_eq!(network.into_pod("10.9.0.2:22"), "22");
+    assert_eq!(network.pod_answers("10.9.0.2:80"), "4143");
+    assert_eq!(network.pod_answers("[fd09::2]:80"), "4143");
+    assert_eq!(network.pod_answers("10.9.0.2:4143"), "4143");
+    assert_eq!(network.pod_answers("10.9.0.2:4191"), "4191");
+    assert_eq!(network.pod_answers("10.9.0.2:22"), "22");
     // Outbound.
     assert_eq!(network.out_of_pod(APPLICATION, "10.9.0.1:80"), "4140");
     assert_eq!(network.out_of_pod("0", "10.9.0.1:80"), "4140");
@@ -182,8 +182,8 @@ fn connections_go_to_the_proxy_except_its_own_loopback_and_ignored_ones() {
     assert_eq!(network.out_of_pod(APPLICATION, "10.9.0.2:80"), "80");
     // The same again, then with other options: the last word counts alone.
     network.redirect(&["--inbound-ports-to-ignore=80", "--ipv6=true"]);
-    assert_eq!(network.into_pod("10.9.0.2:80"), "80");
-    assert_eq!(network.into_pod("10.9.0.2:22"), "4143");
+    assert_eq!(network.pod_answers("10.9.0.2:80"), "80");
+    assert_eq!(network.pod_answers("10.9.0.2:22"), "4143");
     assert_eq!(network.out_of_pod(APPLICATION, "10.9.0.1:443"), "4140");
 }
 
@@ -191,12 +191,12 @@ fn connections_go_to_the_proxy_except_its_own_loopback_and_ignored_ones() {
 fn only_listed_ports_and_no_ignored_subnets_are_redirected() {
     let network = Network::new(PORTS);
     network.redirect(&["--ports-to-redirect=80,8000-8010", "--ipv6=false"]);
-    assert_eq!(network.into_pod("10.9.0.2:80"), "4143");
-    assert_eq!(network.into_pod("10.9.0.2:8005"), "4143");
-    assert_eq!(network.into_pod("10.9.0.2:22"), "22");
-    assert_eq!(network.into_pod("[fd09::2]:80"), "80");
+    assert_eq!(network.pod_answers("10.9.0.2:80"), "4143");
+    assert_eq!(network.pod_answers("10.9.0.2:8005"), "4143");
+    assert_eq!(network.pod_answers("10.9.0.2:22"), "22");
+    assert_eq!(network.pod_answers("[fd09::2]:80"), "80");
     network.redirect(&["--subnets-to-ignore=192.168.0.0/16,10.9.0.0/24"]);
-    assert_eq!(network.into_pod("10.9.0.2:80"), "80");
+    assert_eq!(network.pod_answers("10.9.0.2:80"), "80");
     assert_eq!(network.out_of_pod(APPLICATION, "10.9.0.1:80"), "4140");
 }
 
