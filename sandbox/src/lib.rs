@@ -15,6 +15,8 @@ mod faults;
 mod handle;
 mod kubeconfig;
 mod network;
+mod node;
+mod pod;
 mod preflight;
 mod relay;
 mod services;

@@ -52,6 +52,24 @@ impl LogFile {
         let reader = Receiver::from_owned_fd(read)?;
         Ok((write, tokio::spawn(copy(reader, self.file.clone(), name))))
     }
+
+    /// A pipe whose first `limit` bytes are kept as text, until its last writer closes it.
+    ///
+    /// # Errors
+    /// When no pipe can be made.
+    pub(crate) fn collect(limit: usize) -> std::io::Result<(OwnedFd, JoinHandle<String>)> {
+        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        let mut reader = Receiver::from_owned_fd(read)?;
+        let text = tokio::spawn(async move {
+            let (mut out, mut chunk) = (Vec::new(), vec![0; 4096]);
+            while let Ok(length @ 1..) = reader.read(&mut chunk).await {
+                let left = limit - out.len();
+                out.extend_from_slice(&chunk[..length.min(left)]);
+            }
+            String::from_utf8_lossy(&out).into_owned()
+        });
+        Ok((write, text))
+    }
 }
 
 async fn copy(mut reader: Receiver, file: Arc<Mutex<File>>, name: &'static str) {
