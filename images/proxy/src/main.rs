@@ -42,6 +42,7 @@ fn serve() -> anyhow::Result<()> {
     for (variable, value) in mesh_proxy::config::redacted(&env) {
         tracing::debug!(variable, value);
     }
-    let options = Options { env, log: Some(log), ..Options::default() };
+    let gateway = mesh_gateway::factory(&config);
+    let options = Options { env, log: Some(log), gateway, ..Options::default() };
     Ok(run(config, options)?)
 }
