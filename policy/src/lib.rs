@@ -2,6 +2,8 @@
 //! feed a pure index of kinds; every stream sends its latest policy.
 
 mod defaults;
+#[cfg(test)]
+mod fixtures;
 pub mod hub;
 pub mod inbound;
 pub mod index;

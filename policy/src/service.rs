@@ -72,7 +72,8 @@ impl Service {
         let source = query::workload(&spec.source_workload).ok();
         let mut gateway = false;
         if let Some(pod) = source {
-            if matches!(destination, Destination::Name { .. }) {
+            // Proxies name themselves in JSON; diagnostics write a pod that need not exist.
+            if matches!(destination, Destination::Name { .. }) && spec.source_workload.starts_with('{') {
                 drop(tokio::time::timeout(POD_PATIENCE, self.hub.known(&pod)).await);
             }
             gateway = self.hub.read(|index| index.pod(&pod).is_some_and(|p| p.gateway));
