@@ -147,8 +147,21 @@ pub enum ApiError {
     },
 }
 
+/// One conflict in a line; several by manager, a line for each field.
 fn join(causes: &[FieldError]) -> String {
-    causes.iter().map(|c| format!("{}: {}", c.message, c.field)).collect::<Vec<_>>().join(", ")
+    if let [only] = causes {
+        return format!("{}: {}", only.message, only.field);
+    }
+    let mut lines: Vec<String> = Vec::new();
+    let mut last = "";
+    for cause in causes {
+        if cause.message != last {
+            lines.push(format!("{}:", cause.message.replacen("conflict with", "conflicts with", 1)));
+            last = &cause.message;
+        }
+        lines.push(format!("- {}", cause.field));
+    }
+    lines.join("\n")
 }
 
 fn bracketed(causes: &[FieldError]) -> String {

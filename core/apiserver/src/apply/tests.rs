@@ -70,6 +70,13 @@ fn a_field_of_another_manager_conflicts_unless_forced() {
     };
     assert_eq!(causes[0].field, ".spec.replicas");
     assert_eq!(causes[0].message, "conflict with \"one\" using apps/v1");
+    let mut both = containers(&["a"]);
+    both["spec"]["replicas"] = json!(5);
+    both["metadata"]["labels"]["app"] = json!("other");
+    assert_eq!(
+        applied(Some(&live), &both, "two", false).unwrap_err().to_string(),
+        "Apply failed with 2 conflicts: conflicts with \"one\" using apps/v1:\n- .metadata.labels.app\n- .spec.replicas"
+    );
     let forced = applied(Some(&live), &change, "two", true).unwrap();
     assert_eq!(forced["spec"]["replicas"], 5);
     let one = forced["metadata"]["managedFields"]

@@ -29,6 +29,14 @@ pub(super) fn deployment(object: &Value, old: Option<&Value>, out: &mut Errors) 
     for key in ["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"] {
         not_negative(out, &format!("spec.{key}"), &spec[key]);
     }
+    let deadline = &spec["progressDeadlineSeconds"];
+    if deadline.as_i64().is_some_and(|d| d <= spec["minReadySeconds"].as_i64().unwrap_or_default()) {
+        out.push(FieldError::invalid(
+            "spec.progressDeadlineSeconds",
+            deadline,
+            "must be greater than minReadySeconds",
+        ));
+    }
     if let Some(old) = old {
         immutable(out, "spec.selector", &spec["selector"], &old["spec"]["selector"]);
     }
