@@ -249,7 +249,16 @@ impl Proxy {
 
     /// A direct connection with mesh TLS, and a transport header if there is one.
     pub(crate) async fn direct(&self, header: Option<TransportHeader>) -> ClientTlsStream<TcpStream> {
-        let connector = self.mesh.trust.credentials(CLIENT).connector(Alpn::Transport).unwrap();
+        self.direct_as(CLIENT, header).await
+    }
+
+    /// As [`Proxy::direct`], from a client of this name.
+    pub(crate) async fn direct_as(
+        &self,
+        client: &str,
+        header: Option<TransportHeader>,
+    ) -> ClientTlsStream<TcpStream> {
+        let connector = self.mesh.trust.credentials(client).connector(Alpn::Transport).unwrap();
         let stream = TcpStream::connect(self.direct_addr()).await.unwrap();
         let mut tls =
             connector.connect(mesh_tls::server_name(&self.identity).unwrap(), stream).await.unwrap();
