@@ -20,6 +20,7 @@ use crate::dns;
 use crate::error::Error;
 use crate::kubeconfig::Access;
 use crate::network::ClusterNetwork;
+use crate::node::{Node, NodeConfig};
 use crate::services::{self, Addresses};
 use crate::streaming::{Pods, Streams};
 
@@ -95,7 +96,15 @@ impl Cluster {
         create_dns_service(&name, &client, &network).await?;
         let pool = AddressPool::of_cluster(index);
         run_services(&client, &network, pool, &token).await?;
-        let pods = start_node(&name, &client, &network, bin_dirs, run_dir, &token).await?;
+        let config = NodeConfig {
+            client: client.clone(),
+            network: network.clone(),
+            bin_dirs,
+            cluster_domain: CLUSTER_DOMAIN.to_owned(),
+            name: format!("{name}{NODE_SUFFIX}"),
+            run_dir,
+        };
+        let pods: Arc<dyn Pods> = Arc::new(Node::start(config, &token)?);
         streams.attach(pods.clone());
         tokio::time::timeout(READY_WITHIN, node_ready(&client)).await.map_err(|_| {
             Error::Supervisor(format!("node of cluster {name} not Ready after {READY_WITHIN:?}"))
@@ -221,58 +230,6 @@ async fn run_services(
     let server = dns::serve(network.net().dns_ip(), index.clone()).await?;
     tokio::spawn(dns::follow(CLUSTER_DOMAIN, index, exposed, server, token.clone()));
     Ok(())
-}
-
-async fn start_node(
-    cluster: &str,
-    client: &LocalClient,
-    network: &ClusterNetwork,
-    bin_dirs: Vec<PathBuf>,
-    run_dir: PathBuf,
-    token: &CancellationToken,
-) -> Result<Arc<dyn Pods>, Error> {
-    let node = json!({
-        "apiVersion": "v1", "kind": "Node", "metadata": { "name": format!("{cluster}{NODE_SUFFIX}") },
-        "status": { "conditions": [{ "type": "Ready", "status": "True" }] },
-    });
-    let made = client.create("nodes", node).await.map_err(|error| Error::Refused(error.to_string()))?;
-    client
-        .update_status("nodes", {
-            let mut n = (*made).clone();
-            n["status"]["conditions"] =
-                json!([{ "type": "Ready", "status": "True", "reason": "x", "message": "" }]);
-            n
-        })
-        .await
-        .map_err(|error| Error::Refused(error.to_string()))?;
-    let _ = (network, bin_dirs, run_dir, token);
-    Ok(Arc::new(NoPods))
-}
-
-struct NoPods;
-impl Pods for NoPods {
-    fn netns(&self, _: &str, _: &str) -> Option<crate::network::NetNs> {
-        None
-    }
-    fn log(&self, _: &str, _: &str, _: &str, _: bool) -> Result<crate::streaming::Log, Error> {
-        Err(Error::Refused("no node".into()))
-    }
-    fn exec(
-        &self,
-        _: crate::streaming::ContainerName,
-        _: crate::streaming::Command,
-    ) -> futures::future::BoxFuture<'static, Result<crate::streaming::Session, Error>> {
-        Box::pin(async { Err(Error::Refused("no node".into())) })
-    }
-    fn attach(
-        &self,
-        _: crate::streaming::ContainerName,
-    ) -> futures::future::BoxFuture<'static, Result<crate::streaming::Session, Error>> {
-        Box::pin(async { Err(Error::Refused("no node".into())) })
-    }
-    fn kill(&self, _: &crate::streaming::ContainerName, _: i32) -> Result<(), Error> {
-        Err(Error::Refused("no node".into()))
-    }
 }
 
 async fn node_ready(client: &LocalClient) {
