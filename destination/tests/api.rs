@@ -1,5 +1,7 @@
 //! The room as proxies see it: a gRPC server over the API server of a test cluster.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 use anyhow::{Context as _, Result};
 use mesh_api::destination::destination_client::DestinationClient;
 use mesh_api::destination::{GetDestination, Update, update};
