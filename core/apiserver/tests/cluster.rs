@@ -150,3 +150,42 @@ async fn watches_end_when_their_kind_is_no_longer_served_and_when_the_server_sto
     cluster.handle().shutdown();
     assert!(nodes.next().await.expect("an end").is_none());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn concurrent_writers_lose_nothing_and_share_nothing() {
+    let cluster = Arc::new(Cluster::start().await.expect("a cluster"));
+    let counter = json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"namespace": "default", "name": "counter"}, "data": {"count": "0"}});
+    cluster.create(counter).await.expect("created");
+    let writers = (0..8).map(|writer| {
+        let cluster = cluster.clone();
+        tokio::spawn(async move {
+            let client = cluster.client();
+            for round in 0..10 {
+                loop {
+                    let mut map = (*client.get("configmaps", "default", "counter").expect("the counter")).clone();
+                    let count: u32 = map["data"]["count"].as_str().expect("a count").parse().expect("a number");
+                    map["data"]["count"] = (count + 1).to_string().into();
+                    // Between reading and writing, others get their turn.
+                    tokio::task::yield_now().await;
+                    match client.update("configmaps", map).await {
+                        Ok(_) => break,
+                        Err(error) => assert_eq!(error.code(), StatusCode::CONFLICT, "{error}"),
+                    }
+                }
+                let service = json!({"metadata": {"namespace": "default", "name": format!("s{writer}-{round}")},
+                    "spec": {"type": "NodePort", "ports": [{"port": 80}]}});
+                client.create("services", service).await.expect("created");
+            }
+        })
+    });
+    futures::future::try_join_all(writers).await.expect("no writer panics");
+    let counter = cluster.client().get("configmaps", "default", "counter").expect("the counter");
+    assert_eq!(counter["data"]["count"], "80");
+    let (services, _) = cluster.client().list("services", &Selection::namespace("default")).expect("listed");
+    let distinct = |pointer: &str| {
+        let values = services.iter().filter_map(|s| s.pointer(pointer)).map(Value::to_string);
+        values.collect::<std::collections::BTreeSet<_>>().len()
+    };
+    assert_eq!((distinct("/spec/clusterIP"), distinct("/spec/ports/0/nodePort")), (81, 80));
+}

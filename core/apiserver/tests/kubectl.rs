@@ -90,7 +90,14 @@ async fn manifests_are_applied_changed_and_applied_again() {
     assert!(first.contains("deployment.apps/web created"), "{first}");
     let second = apply(SHOP.to_owned()).await;
     assert_eq!(second.matches("unchanged").count(), 4, "{second}");
-    let third = apply(SHOP.replace("colour: green", "colour: red")).await;
+    let changed = SHOP.replace("colour: green", "colour: red");
+    let dry = ["apply", "--dry-run=server", "-f", "-"];
+    let dry = kubectl_with(&cluster, &dry, &changed).await.expect("checked");
+    assert!(dry.contains("configmap/settings configured (server dry run)"), "{dry}");
+    // `diff` exits with 1 when there is a difference, which it prints.
+    let different = kubectl_with(&cluster, &["diff", "-f", "-"], &changed).await;
+    assert!(different.is_err());
+    let third = apply(changed).await;
     assert!(third.contains("configmap/settings configured"), "{third}");
     let colour =
         kubectl(&cluster, &["get", "cm", "settings", "-n", "shop", "-o", "jsonpath={.data.colour}"]).await;

@@ -1,5 +1,8 @@
 use super::{ChangeKind, Feed, Key, Store, WriteError};
+use proptest::prelude::{Strategy, prop_oneof, proptest};
+use proptest::prop_assert_eq;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 fn pod(name: &str, app: &str) -> Value {
@@ -84,4 +87,71 @@ fn dependents_are_found_by_the_uid_of_their_owner() {
     assert_eq!(store.dependents("parent").len(), 1);
     store.remove("pods", &key("child"), &stored).expect("removed");
     assert!(store.dependents("parent").is_empty());
+}
+
+/// What a test does to one of a few objects.
+#[derive(Debug, Clone)]
+enum Step {
+    Put(u8, u8),
+    Remove(u8),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        3 => (0..6u8, 0..4u8).prop_map(|(name, value)| Step::Put(name, value)),
+        1 => (0..6u8).prop_map(Step::Remove),
+    ];
+    proptest::collection::vec(step, 0..60)
+}
+
+/// Names and values of a list.
+fn content(objects: &[Arc<Value>]) -> Vec<(String, u64)> {
+    let name = |o: &Value| o["metadata"]["name"].as_str().expect("a name").to_owned();
+    objects.iter().map(|o| (name(o), o["value"].as_u64().expect("a value"))).collect()
+}
+
+fn run(store: &Store, step: &Step) {
+    let (Step::Put(name, _) | Step::Remove(name)) = step;
+    let key = key(&format!("o{name}"));
+    let live = store.get("pods", &key);
+    match (step, live) {
+        (Step::Put(_, value), live) => {
+            let mut object = pod(&key.name, "x");
+            object["value"] = json!(value);
+            match live {
+                Some(live) => store.replace("pods", &key, &live, object).map(drop).expect("replaced"),
+                None => store.insert("pods", &key, object).map(drop).expect("inserted"),
+            }
+        }
+        (Step::Remove(_), Some(live)) => store.remove("pods", &key, &live).map(drop).expect("removed"),
+        (Step::Remove(_), None) => {}
+    }
+}
+
+proptest! {
+    /// Every past revision lists as it was, and replaying a feed from it gives the present.
+    #[test]
+    fn the_past_is_as_it_was_and_leads_to_the_present(steps in steps()) {
+        let store = Arc::new(Store::default());
+        let mut history = vec![(0, Vec::new())];
+        for step in &steps {
+            run(&store, step);
+            history.push((store.revision(), content(&store.list("pods", None).objects)));
+        }
+        let present: BTreeMap<String, u64> = content(&store.list("pods", None).objects).into_iter().collect();
+        for (revision, expected) in history {
+            let past = store.list_at("pods", None, revision).expect("not compacted");
+            prop_assert_eq!(&content(&past.objects), &expected);
+            let mut replayed: BTreeMap<String, u64> = expected.into_iter().collect();
+            let mut feed = Feed::resume(store.clone(), "pods", Box::new(|_| true), revision);
+            for event in feed.poll().expect("not compacted") {
+                let (name, value) = content(std::slice::from_ref(&event.object)).remove(0);
+                match event.kind {
+                    ChangeKind::Deleted => drop(replayed.remove(&name)),
+                    _ => drop(replayed.insert(name, value)),
+                }
+            }
+            prop_assert_eq!(&replayed, &present);
+        }
+    }
 }
