@@ -16,4 +16,4 @@ pub(crate) use process::{Exit, Process, StartError};
 pub(crate) use runtime::{Runtime, Streams};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use indexmap::IndexMap;
 use jiff::Timestamp;
 use mesh_apiserver::LocalClient;
 use parking_lot::Mutex;
@@ -45,8 +46,13 @@ pub(crate) struct NodeContext {
 #[derive(Debug, Default)]
 pub(crate) struct Events {
     number: AtomicU64,
-    seen: Mutex<indexmap::IndexMap<(String, &'static str, String), (String, u64)>>,
+    seen: Mutex<IndexMap<Said, Counted>>,
 }
+
+/// The pod's uid, reason and message.
+type Said = (String, &'static str, String);
+/// The event's name and its count.
+type Counted = (String, u64);
 
 /// Something worth telling about a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::controllers::object;
-pub(super) use ask::{Target, http_get};
+pub(super) use ask::Target;
 
 /// Until the first success, a failing probe is asked again after this long, and twice that, and so on: a container that
 /// becomes ready is seen at once, whatever its period. Failures still count once a period only.

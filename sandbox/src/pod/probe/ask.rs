@@ -104,7 +104,7 @@ async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
 }
 
 /// The status of one GET as `httpGet` describes it.
-pub(in crate::pod) async fn http_get(address: SocketAddr, get: &Value) -> Result<StatusCode, String> {
+async fn http_get(address: SocketAddr, get: &Value) -> Result<StatusCode, String> {
     let failed = |error: String| format!("Get \"http://{address}\": {error}");
     let stream = connect(address).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
