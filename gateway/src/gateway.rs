@@ -3,6 +3,7 @@
 use crate::requests::Requests;
 use crate::{forwarded, name};
 use futures::future::LocalBoxFuture;
+use mesh_metrics::CounterFamily;
 use mesh_net::{Http, SessionProtocol};
 use mesh_proxy::config::Config;
 use mesh_proxy::http::server;
@@ -24,6 +25,7 @@ struct Gateway {
     suffixes: Vec<String>,
     identity: Identity,
     outbound: Rc<Outbound>,
+    errors: CounterFamily,
 }
 
 /// Makes the gateways of a proxy's workers; `None` where the configuration asks for none.
@@ -35,6 +37,7 @@ pub fn factory(config: &Config) -> Option<GatewayFactory> {
             suffixes: suffixes.clone(),
             identity: shared.tls.identity().clone(),
             outbound: Rc::clone(&sides.outbound),
+            errors: shared.registry.counter("inbound_http_errors", "HTTP requests that failed in the proxy"),
         })
     }))
 }
@@ -72,6 +75,7 @@ impl Gateway {
             client: client_id,
             service: self.outbound.service(version, authority.to_string(), snapshots.clone()),
             authority,
+            errors: self.errors.clone(),
         });
         // A service that is forbidden from the start gets its 403; open streams are cut when access is withdrawn.
         let refused = known.is_some_and(|snapshot| snapshot.forbidden().is_some());

@@ -2,6 +2,7 @@
 
 use crate::forwarded;
 use http::{HeaderValue, Request, Response, StatusCode};
+use mesh_metrics::{CounterFamily, Labels};
 use mesh_proxy::Error;
 use mesh_proxy::body::Body;
 use mesh_proxy::error::is_grpc;
@@ -20,6 +21,7 @@ pub(crate) struct Requests {
     /// What the server is told of the client.
     pub(crate) element: HeaderValue,
     pub(crate) service: Rc<Service>,
+    pub(crate) errors: CounterFamily,
 }
 
 impl Handler for Requests {
@@ -29,6 +31,7 @@ impl Handler for Requests {
             Ok(response) => response,
             Err(error) => {
                 tracing::info!(dst = %self.authority, client = %self.client, %error, "request failed");
+                self.count(&error);
                 refusal(&error, grpc)
             }
         }
@@ -36,6 +39,14 @@ impl Handler for Requests {
 }
 
 impl Requests {
+    fn count(&self, error: &Error) {
+        let labels = Labels::from_iter([("error", error.label())])
+            .with("target_addr", self.authority.to_string())
+            .with("target_port", self.authority.port.to_string())
+            .with("client_id", self.client.to_string());
+        self.errors.get(&labels).inc();
+    }
+
     async fn serve(&self, mut request: Request<Body>) -> Result<Response<Body>, Error> {
         if forwarded::loops(request.headers(), &self.gateway, &self.authority) {
             return Err(Error::GatewayLoop);

@@ -25,6 +25,8 @@ pub enum Body {
     Observed(Box<Observed>),
     /// A copy of a body that may have to be sent again.
     Replay(Box<crate::http::replay::Copy>),
+    /// Frames that must all come before a deadline.
+    Limited(Box<crate::http::limit::Limited>),
 }
 
 /// How a body ended.
@@ -101,6 +103,7 @@ impl HttpBody for Body {
             Self::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Error::Body),
             Self::Observed(observed) => observed.poll_frame(cx),
             Self::Replay(copy) => copy.poll_frame(cx),
+            Self::Limited(limited) => limited.poll_frame(cx),
         }
     }
 
@@ -111,6 +114,7 @@ impl HttpBody for Body {
             Self::Incoming(body) => body.is_end_stream(),
             Self::Observed(observed) => observed.inner.is_end_stream(),
             Self::Replay(copy) => copy.is_end_stream(),
+            Self::Limited(limited) => limited.is_end_stream(),
         }
     }
 
@@ -121,6 +125,7 @@ impl HttpBody for Body {
             Self::Incoming(body) => body.size_hint(),
             Self::Observed(observed) => observed.inner.size_hint(),
             Self::Replay(copy) => copy.size_hint(),
+            Self::Limited(limited) => limited.size_hint(),
         }
     }
 }

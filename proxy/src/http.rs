@@ -1,6 +1,7 @@
 //! HTTP, one connection at a time.
 
 pub mod client;
+pub mod limit;
 pub mod orig_proto;
 pub mod replay;
 pub mod server;

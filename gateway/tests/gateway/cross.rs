@@ -5,6 +5,7 @@ use crate::destinations::{endpoint, forbidden, gateway as gateway_endpoint, mesh
 use crate::harness::{CLIENT, Mesh, Proxy, SERVER, Setup, get, read_all, send, text};
 use http::{Request, StatusCode, Version};
 use http_body_util::Full;
+use hyper_util::rt::TokioIo;
 use mesh_net::{SessionProtocol, TransportHeader};
 use mesh_proxy::config::{Config, Env};
 use std::net::SocketAddr;
@@ -93,6 +94,22 @@ async fn bytes_cross() {
     stream.write_all(b"bytes").await.unwrap();
     stream.shutdown().await.unwrap();
     assert_eq!(read_all(&mut stream).await, "bytes");
+}
+
+#[tokio::test]
+async fn upgraded_connections_cross_and_are_cut_with_the_export() {
+    let clusters = Clusters::new(app::http().await).await;
+    let request = Request::builder().uri("/upgrade").header("host", "web");
+    let request = request.header("connection", "upgrade").header("upgrade", "echo").body(Full::default());
+    let response = send(clusters.client.out().await, Version::HTTP_11, request.unwrap()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+    let mut io = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    io.write_all(b"ping").await.unwrap();
+    let mut four = [0; 4];
+    io.read_exact(&mut four).await.unwrap();
+    assert_eq!(&four, b"ping");
+    clusters.mesh.destinations.set_policy(EXPORTED, forbidden()).await;
+    assert_eq!(read_all(&mut io).await, "");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Whole gateways on loopback: client proxy → gateway → server proxy → application.
-#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests are tests too
-#![allow(dead_code)] // the shared helpers serve the proxy's tests, too
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(dead_code, reason = "the shared helpers serve the proxy's tests, too")]
 
 #[path = "../../../proxy/tests/proxy/app.rs"]
 mod app;

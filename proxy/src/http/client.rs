@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use io::Connector;
-use mesh_balance::Admission;
+use mesh_balance::{Admission, BreakerStatus};
 use mesh_net::SessionProtocol;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -127,6 +127,8 @@ impl Pool {
     }
 
     async fn connect(&self, session: Option<SessionProtocol>, admission: Admission) -> Result<PeerIo, Error> {
+        // What is treated as bytes is not announced as anything else.
+        let session = session.filter(|_| self.transport.hint != Hint::Opaque);
         let result = self.connector.connect(&self.transport, session).await;
         match &result {
             Ok(_) => {
@@ -243,9 +245,15 @@ impl Pool {
 
     async fn connect_http2(self: &Rc<Self>, admission: Admission) -> Result<Http2, Error> {
         let _one = self.connecting.lock().await;
-        // Someone else may have made one while we waited.
+        // Someone else may have made one while we waited, or have failed to.
         if let Some(connection) = self.least_loaded() {
             return Ok(connection);
+        }
+        if admission == Admission::Normal
+            && self.health.connect.status(Instant::now()) != BreakerStatus::Closed
+        {
+            let source = std::io::Error::other("it did not answer just now");
+            return Err(Error::Connect { addr: self.transport.dial, source });
         }
         self.add_http2(admission).await
     }

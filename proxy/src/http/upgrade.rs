@@ -21,18 +21,26 @@ pub fn of_request(request: &mut Request<Body>) -> Option<OnUpgrade> {
     is_upgrade(request).then(|| hyper::upgrade::on(request))
 }
 
-/// When `response` accepts the upgrade, joins both connections once they have left HTTP. The response must go back to
-/// the client unchanged.
-pub fn join(client: Option<OnUpgrade>, connect: bool, response: &mut Response<Body>, drain: &Drain) {
+/// When `response` accepts the upgrade, joins both connections once they have left HTTP, until both are done or `cut`
+/// resolves. The response must go back to the client unchanged.
+pub fn join<C>(
+    client: Option<OnUpgrade>,
+    connect: bool,
+    response: &mut Response<Body>,
+    drain: &Drain,
+    cut: impl FnOnce() -> C,
+) where
+    C: Future<Output = ()> + 'static,
+{
     let accepted =
         response.status() == StatusCode::SWITCHING_PROTOCOLS || (connect && response.status().is_success());
     let Some(client) = client.filter(|_| accepted) else { return };
     let server = hyper::upgrade::on(response);
-    relay(client, server, drain);
+    relay(client, server, drain, cut());
 }
 
-/// Copies bytes between two upgraded connections until both are done.
-pub fn relay(client: OnUpgrade, server: OnUpgrade, drain: &Drain) {
+/// Copies bytes between two upgraded connections until both are done or `cut` resolves.
+fn relay(client: OnUpgrade, server: OnUpgrade, drain: &Drain, cut: impl Future<Output = ()> + 'static) {
     let guard = drain.guard();
     tokio::task::spawn_local(async move {
         let _guard = guard;
@@ -41,8 +49,13 @@ pub fn relay(client: OnUpgrade, server: OnUpgrade, drain: &Drain) {
             Err(error) => return tracing::debug!(%error, "upgrade did not happen"),
         };
         let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
-        if let Err(error) = copy_bidirectional(&mut client, &mut server, |_, _| ()).await {
-            tracing::debug!(%error, end = ?error.end, "upgraded connection failed");
+        tokio::select! {
+            result = copy_bidirectional(&mut client, &mut server, |_, _| ()) => {
+                if let Err(error) = result {
+                    tracing::debug!(%error, end = ?error.end, "upgraded connection failed");
+                }
+            }
+            () = cut => tracing::info!("upgraded connection cut: access was withdrawn"),
         }
     });
 }

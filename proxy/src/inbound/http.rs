@@ -110,6 +110,7 @@ impl Connection {
             orig_proto::strip_connection_headers(request.headers_mut());
         }
         let connect = *request.method() == Method::CONNECT;
+        let head = client_upgrade.is_some().then(|| head_of(&request));
         let result = self.app.send(request).await;
         let mut response = match result {
             Ok(response) => response,
@@ -119,7 +120,7 @@ impl Connection {
                 return Err(error);
             }
         };
-        upgrade::join(client_upgrade, connect, &mut response, &self.drain);
+        upgrade::join(client_upgrade, connect, &mut response, &self.drain, || self.withdrawn(head));
         if let Some(carried) = carried {
             orig_proto::mark_response(&mut response, carried);
         } else if http1 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -133,6 +134,21 @@ impl Connection {
             grpc_status: grpc_status(response.headers()),
         };
         Ok(response.map(|body| body.observed(observer)))
+    }
+
+    /// Resolves when policy no longer lets the client make this request.
+    fn withdrawn(&self, head: Option<Request<()>>) -> impl Future<Output = ()> + use<> {
+        let (client, mut policy) = (self.client.clone(), self.policy.clone());
+        async move {
+            while policy.changed().await.is_ok() {
+                let current = Arc::clone(&policy.borrow_and_update());
+                if head.as_ref().is_some_and(|head| !current.allows(head, &client)) {
+                    return;
+                }
+            }
+            // Nobody changes this policy any more.
+            std::future::pending().await
+        }
     }
 
     /// Finds the route and the authorization, and what both lead to.
@@ -234,6 +250,15 @@ impl Observe for ResponseObserver {
         let grpc = self.grpc.then_some(self.grpc_status.unwrap_or(GRPC_UNKNOWN));
         self.metrics.responded(ResponseKey { status: self.status, grpc, error }, self.started.elapsed());
     }
+}
+
+/// What routes see of a request, to be looked at again when policy changes.
+fn head_of(request: &Request<Body>) -> Request<()> {
+    let mut head = Request::new(());
+    *head.method_mut() = request.method().clone();
+    *head.uri_mut() = request.uri().clone();
+    *head.headers_mut() = request.headers().clone();
+    head
 }
 
 /// The gRPC status of a response that has none, or none we can read.

@@ -143,6 +143,18 @@ impl ServerPolicy {
         self.authorizations.iter().find(|authorization| authorization.permits(client))
     }
 
+    /// Whether `client` may make a request.
+    pub fn allows<B>(&self, request: &http::Request<B>, client: &Client) -> bool {
+        let authorizations = match self.routes() {
+            None => &self.authorizations,
+            Some(routes) => match routes.find(request) {
+                Some(taken) => &taken.route.authorizations,
+                None => return false,
+            },
+        };
+        authorizations.iter().any(|authorization| authorization.permits(client))
+    }
+
     /// The HTTP routes; without any, the server itself decides about every request.
     pub fn routes(&self) -> Option<&Routes> {
         match &self.protocol {

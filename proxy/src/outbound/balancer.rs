@@ -31,6 +31,11 @@ pub(super) struct Peer {
     pub(super) pool: Rc<Pool>,
     /// Its metrics.
     pub(super) metrics: Rc<EndpointMetrics>,
+    load: Rc<PeerLoad>,
+}
+
+/// What an endpoint carries; follows it when discovery describes it anew.
+struct PeerLoad {
     ewma: RefCell<PeakEwma>,
     inflight: Cell<u32>,
 }
@@ -84,7 +89,10 @@ impl Balancer {
         let load = |index: usize| {
             let peer = &view.peers[index];
             let usable = peer.endpoint.health.ready(now) && !tried.contains(&peer.endpoint.addr);
-            usable.then(|| Load { rtt: peer.ewma.borrow().seconds(now), inflight: peer.inflight.get() })
+            usable.then(|| Load {
+                rtt: peer.load.ewma.borrow().seconds(now),
+                inflight: peer.load.inflight.get(),
+            })
         };
         let picked = view.set.weights.pick(load, &mut rand::rng())?;
         Some(ticket(&view.peers[picked], Admission::Normal))
@@ -138,8 +146,7 @@ impl Balancer {
                     endpoint: Arc::clone(endpoint),
                     pool: Rc::clone(&known.pool),
                     metrics: self.metrics.endpoint(&endpoint.labels),
-                    ewma: known.ewma.clone(),
-                    inflight: known.inflight.clone(),
+                    load: Rc::clone(&known.load),
                 }),
                 _ => {
                     let metrics = self.metrics.endpoint(&endpoint.labels);
@@ -149,8 +156,10 @@ impl Balancer {
                         endpoint: Arc::clone(endpoint),
                         pool,
                         metrics,
-                        ewma: RefCell::new(PeakEwma::new(backend.setup.ewma, now)),
-                        inflight: Cell::new(0),
+                        load: Rc::new(PeerLoad {
+                            ewma: RefCell::new(PeakEwma::new(backend.setup.ewma, now)),
+                            inflight: Cell::new(0),
+                        }),
                     })
                 }
             }
@@ -162,7 +171,7 @@ impl Balancer {
 
 impl Ticket {
     fn new(peer: Rc<Peer>, backend: Arc<Backend>, admission: Admission) -> Self {
-        peer.inflight.set(peer.inflight.get() + 1);
+        peer.load.inflight.set(peer.load.inflight.get() + 1);
         Self { peer, backend, admission, settled: Cell::new(false) }
     }
 
@@ -173,7 +182,7 @@ impl Ticket {
 
     /// A response began after this time.
     pub(super) fn answered(&self, after: Duration) {
-        self.peer.ewma.borrow_mut().record(after, Instant::now());
+        self.peer.load.ewma.borrow_mut().record(after, Instant::now());
     }
 
     /// How the use went, for failure accrual; the first word counts.
@@ -199,6 +208,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.peer.inflight.set(self.peer.inflight.get().saturating_sub(1));
+        let inflight = &self.peer.load.inflight;
+        inflight.set(inflight.get().saturating_sub(1));
     }
 }

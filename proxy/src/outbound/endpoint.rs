@@ -34,6 +34,13 @@ pub struct Endpoint {
     pub health: Arc<Health>,
 }
 
+impl Endpoint {
+    fn is_described_as(&self, other: &Self) -> bool {
+        (self.addr, &self.transport, self.weight, &self.labels)
+            == (other.addr, &other.transport, other.weight, &other.labels)
+    }
+}
+
 /// How to reach an endpoint. Connections are kept while this stays the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transport {
@@ -244,6 +251,9 @@ impl Members {
     /// Adds or replaces an endpoint.
     pub fn put(&mut self, mut endpoint: Endpoint) {
         if let Some(known) = self.members.get(&endpoint.addr) {
+            if known.is_described_as(&endpoint) {
+                return;
+            }
             endpoint.health = Arc::clone(&known.health);
         }
         self.members.insert(endpoint.addr, Arc::new(endpoint));

@@ -10,6 +10,7 @@ use super::metrics::{BackendMetrics, RouteMetrics};
 use super::policy::{Http as HttpPolicy, HttpRule, Protocol, RouteBackend, Snapshot};
 use crate::body::Body;
 use crate::error::{Error, is_grpc};
+use crate::http::limit::Limited;
 use crate::http::server::Handler;
 use crate::http::{orig_proto, upgrade};
 use ::http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
@@ -76,8 +77,10 @@ impl Service {
         let client = Client::of(&request);
         let template = Template::new(request, rule.retry.as_ref().map(|retry| retry.max_bytes));
         let attempts = self.attempts(&rule, &route, &template);
-        let result = match [rule.timeouts.request, rule.timeouts.response].into_iter().flatten().min() {
-            Some(limit) => match tokio::time::timeout(limit, attempts).await {
+        let limit = [rule.timeouts.request, rule.timeouts.response].into_iter().flatten().min();
+        let deadline = limit.map(|limit| (tokio::time::Instant::now() + limit, limit));
+        let result = match deadline {
+            Some((deadline, limit)) => match tokio::time::timeout_at(deadline, attempts).await {
                 Ok(result) => result,
                 Err(_) => Err(Error::RequestTimeout(limit)),
             },
@@ -90,8 +93,16 @@ impl Service {
         let mut response = result?;
         apply_response(&rule.filters, response.headers_mut());
         client.finish(&mut response);
-        upgrade::join(client_upgrade, connect, &mut response, &self.outbound.drain);
-        Ok(response)
+        upgrade::join(client_upgrade, connect, &mut response, &self.outbound.drain, || {
+            let mut snapshots = self.snapshots.clone();
+            async move { drop(super::forbidden(&mut snapshots).await) }
+        });
+        Ok(match deadline {
+            None => response,
+            Some((deadline, limit)) => {
+                response.map(|body| Body::Limited(Box::new(Limited::new(body, deadline, limit))))
+            }
+        })
     }
 
     /// Tries endpoints until one answers: other endpoints and tiers as long as nothing reached an application, and by the

@@ -76,7 +76,8 @@ async fn http1_carried_over_http2_reaches_the_application_as_http1() {
 
 #[tokio::test]
 async fn upgrades_turn_into_bytes() {
-    let proxy = Proxy::start(app::http().await, &[]).await;
+    let app = app::http().await;
+    let proxy = Proxy::start(app, &[]).await;
     let request = Request::builder().uri("/upgrade").header("host", "web");
     let request = request.header("connection", "upgrade").header("upgrade", "echo").body(Full::default());
     let response = send(proxy.meshed(CLIENT).await, Version::HTTP_11, request.unwrap()).await.unwrap();
@@ -86,6 +87,8 @@ async fn upgrades_turn_into_bytes() {
     let mut four = [0; 4];
     io.read_exact(&mut four).await.unwrap();
     assert_eq!(&four, b"ping");
+    proxy.mesh.policy.set(app.port(), server(detect(vec![]), vec![identities(&["somebody.else"])])).await;
+    assert_eq!(read_all(&mut io).await, "", "cut when access is withdrawn");
 }
 
 #[tokio::test]

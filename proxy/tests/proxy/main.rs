@@ -1,7 +1,7 @@
 //! Whole proxies on loopback: certified by an identity service, told by a policy service, serving real applications.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests are tests too
-#![allow(dead_code)] // some helpers serve the gateway's tests only
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(dead_code, reason = "some helpers serve the gateway's tests only")]
 
 mod app;
 mod control;

@@ -216,6 +216,7 @@ fn endpoint(
     let server_name = identity.as_ref().map(|id| mesh_tls::server_name(id.as_str())).transpose().ok()?;
     let hint = addr.protocol_hint.as_ref();
     let inbound = hint.and_then(|h| h.opaque_transport).and_then(|t| u16::try_from(t.inbound_port).ok());
+    let inbound = inbound.filter(|port| *port > 0);
     let named = addr.authority_override.as_ref().map(|o| o.authority_override.as_str());
     let named = named.and_then(|name| Authority::parse(name, at.port()).ok());
     let direct = identity.is_some() && (inbound.is_some() || named.is_some());
@@ -229,8 +230,9 @@ fn endpoint(
             tls: identity.clone().zip(server_name),
             header,
             hint: match hint.and_then(|h| h.protocol.as_ref()) {
-                None => Hint::Unknown,
-                Some(protocol_hint::Protocol::H2(_)) => Hint::Http2,
+                // What proxies do between themselves they do over TLS only.
+                Some(protocol_hint::Protocol::H2(_)) if identity.is_some() => Hint::Http2,
+                None | Some(protocol_hint::Protocol::H2(_)) => Hint::Unknown,
                 Some(protocol_hint::Protocol::Opaque(_)) => Hint::Opaque,
             },
             authority: named.and_then(|name| name.to_string().parse().ok()),
