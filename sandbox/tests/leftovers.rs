@@ -16,7 +16,12 @@ const STATE: &str = "ISTHMUS_TEST_STATE_DIR";
 
 fn options(state: &Path) -> UpOptions {
     let clusters = vec!["solo".to_owned()];
-    UpOptions { clusters, state_dir: Some(state.to_owned()), ..UpOptions::default() }
+    UpOptions {
+        clusters,
+        bin_dirs: vec![bed::bin_dir()],
+        state_dir: Some(state.to_owned()),
+        ..UpOptions::default()
+    }
 }
 
 /// Not a test of its own: the process that the tests below kill.

@@ -20,6 +20,7 @@ spec:
       labels: { app: web }
       annotations: { sandbox.isthmus.dev/executable.main: /usr/bin/perl }
     spec:
+      terminationGracePeriodSeconds: 1
       containers:
       - name: main
         image: host/perl

@@ -86,7 +86,7 @@ async fn stream(socket: Socket, session: Session) {
         let _ = err.await;
     }
     let _ = sender.send(websocket::message(ERROR, outcome(code).to_string().as_bytes())).await;
-    let _ = sender.send(Message::Close(None)).await;
+    let _ = sender.send(websocket::close()).await;
     drop(sender);
     let _ = writing.await;
     reading.abort();

@@ -125,7 +125,7 @@ async fn forward(socket: Socket, netns: NetNs, ports: Vec<u16>) {
         }
     }
     // Every connection has ended on the pod's side.
-    let _ = sink.send(Message::Close(None)).await;
+    let _ = sink.send(websocket::close()).await;
 }
 
 async fn send_back(mut reader: OwnedReadHalf, channel: u8, sender: mpsc::Sender<Message>) {

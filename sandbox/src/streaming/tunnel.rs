@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::port_forward::connect;
 use super::spdy::{Frame, Malformed, Parser, Writer};
-use super::websocket::Socket;
+use super::websocket::{self, Socket};
 use crate::network::NetNs;
 
 /// Bytes read from a pod at once.
@@ -65,7 +65,7 @@ pub(super) async fn serve(socket: Socket, netns: NetNs) {
             return;
         }
     }
-    let _ = sink.send(Message::Close(None)).await;
+    let _ = sink.send(websocket::close()).await;
 }
 
 impl Session {

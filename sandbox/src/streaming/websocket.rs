@@ -6,9 +6,11 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use mesh_apiserver::{Body, full};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 /// A WebSocket on an upgraded connection.
 pub(super) type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
@@ -66,4 +68,9 @@ pub(super) fn message(channel: u8, data: &[u8]) -> Message {
     framed.push(channel);
     framed.extend_from_slice(data);
     Message::binary(framed)
+}
+
+/// The normal end; clients take any other for an error.
+pub(super) fn close() -> Message {
+    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() }))
 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // each test file uses its part
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,11 @@ pub(crate) struct Bed {
     supervisor: Option<std::thread::JoinHandle<()>>,
 }
 
+/// Where the node finds its shim.
+pub(crate) fn bin_dir() -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_isthmus-sandbox-init")).parent().unwrap().to_owned()
+}
+
 /// Brings clusters up in this process.
 pub(crate) fn up(clusters: &[&str]) -> Bed {
     let missing = mesh_sandbox::preflight();
@@ -21,6 +27,7 @@ pub(crate) fn up(clusters: &[&str]) -> Bed {
     let options = UpOptions {
         clusters: clusters.iter().map(|&name| name.to_owned()).collect(),
         state_dir: Some(state.path().to_owned()),
+        bin_dirs: vec![bin_dir()],
         ..UpOptions::default()
     };
     let supervisor = std::thread::spawn(move || {
