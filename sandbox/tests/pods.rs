@@ -157,3 +157,44 @@ fn a_killed_container_restarts_and_a_capture_shows_its_traffic() {
     });
     bed.kubectl("east", &["rollout", "status", "deployment/web", "--timeout=30s"]);
 }
+
+#[test]
+fn port_forward_carries_several_connections_and_tells_refusals() {
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    use std::process::{Command, Stdio};
+
+    let bed = shop();
+    let mut forward = Command::new("kubectl")
+        .arg("--kubeconfig")
+        .arg(bed.sandbox.kubeconfig())
+        .args(["--context", "east", "port-forward", "deployment/web", ":8080", ":9999"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(forward.stdout.take().unwrap()).lines();
+    let mut port = |to: &str| -> u16 {
+        let line = lines
+            .by_ref()
+            .map(Result::unwrap)
+            .find(|line| line.starts_with("Forwarding from 127.0.0.1"))
+            .unwrap();
+        let (address, target) = line.rsplit_once(" -> ").unwrap();
+        assert_eq!(target, to);
+        address.rsplit_once(':').unwrap().1.parse().unwrap()
+    };
+    let (open, closed) = (port("8080"), port("9999"));
+    let get = |port: u16| {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    };
+    let answers: Vec<String> =
+        (0..3).map(|_| std::thread::spawn(move || get(open))).map(|thread| thread.join().unwrap()).collect();
+    assert!(answers.iter().all(|answer| answer.contains("web-") && answer.contains(" one")), "{answers:?}");
+    assert_eq!(get(closed), "");
+    forward.kill().unwrap();
+    forward.wait().unwrap();
+}
