@@ -60,13 +60,10 @@ pub(crate) fn proxy_container(pod: &Value, workload: &Workload<'_>, values: &Val
 }
 
 fn probe(path: &str, port: u16, timing: &Probe) -> Value {
-    json!({
-        "httpGet": {"path": path, "port": port},
-        "initialDelaySeconds": timing.initial_delay_seconds,
-        "periodSeconds": timing.period_seconds,
-        "timeoutSeconds": timing.timeout_seconds,
-        "failureThreshold": timing.failure_threshold,
-    })
+    // The values have the names that Kubernetes gives them.
+    let mut probe = json!(timing);
+    probe["httpGet"] = json!({"path": path, "port": port});
+    probe
 }
 
 fn security_context(values: &Values) -> Value {

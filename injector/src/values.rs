@@ -192,6 +192,7 @@ pub struct Resource {
 #[serde(rename_all = "camelCase", default)]
 pub struct Probe {
     /// Seconds before the first.
+    #[serde(skip_serializing_if = "is_zero")]
     pub initial_delay_seconds: u32,
     /// Seconds between two.
     pub period_seconds: u32,
@@ -291,6 +292,12 @@ pub struct NetworkValidator {
     pub listen_addr: String,
     /// How long to wait.
     pub timeout: String,
+}
+
+/// Kubernetes leaves a zero out, and so do we: what is applied twice must not look changed.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 mod defaults;
