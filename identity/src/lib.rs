@@ -6,6 +6,7 @@ mod issuer;
 mod material;
 mod review;
 mod service;
+mod trust;
 
 pub use issuer::{Issuer, Outcome};
 pub use material::Scheme;
@@ -13,6 +14,7 @@ pub use material::Scheme;
 use material::{bundle_of, material_of};
 use mesh_api::identity::identity_server::IdentityServer;
 use mesh_api::tonic::service::Routes;
+use mesh_api::trust::trust_server::TrustServer;
 use mesh_kube::k8s_openapi::api::core::v1::{ConfigMap, ObjectReference, Secret};
 use mesh_kube::kube::Api;
 use mesh_kube::kube::runtime::watcher;
@@ -83,12 +85,20 @@ pub async fn run(
     register(metrics, &issuer);
     let (events_in, events_out) = mpsc::channel(16);
     shutdown.spawn_until_drain("identity-events", write_events(client.clone(), config.clone(), events_out));
-    let (secrets, anchors) = watches(&config, &client, &issuer, &admin, &events_in);
+    let published = trust::Published::new(metrics);
+    let reaction = Reaction {
+        issuer: Arc::clone(&issuer),
+        admin,
+        events: events_in.clone(),
+        published: published.clone(),
+    };
+    let (secrets, anchors) = watches(&config, &client, &reaction);
     shutdown.spawn_until_drain("watch-issuer", secrets);
     shutdown.spawn_until_drain("watch-anchors", anchors);
     let certify = metrics.counter("identity_certify_requests", "Certificate requests by gRPC status code");
     let service = service::Service::new(config, client, issuer, certify, events_in);
-    let routes = Routes::new(IdentityServer::new(service));
+    let trust = trust::Service::new(published, shutdown.clone());
+    let routes = Routes::new(IdentityServer::new(service)).add_service(TrustServer::new(trust));
     Ok(mesh_api::server::serve(listener, routes, shutdown.draining()).await?)
 }
 
@@ -108,47 +118,55 @@ pub(crate) struct Notice {
 
 type Watching = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
-fn watches(
-    config: &Config,
-    client: &Client,
-    issuer: &Arc<Mutex<Issuer>>,
-    admin: &AdminState,
-    events: &mpsc::Sender<Notice>,
-) -> (Watching, Watching) {
+/// What a change of Secret or anchors leads to.
+#[derive(Clone)]
+struct Reaction {
+    issuer: Arc<Mutex<Issuer>>,
+    admin: AdminState,
+    events: mpsc::Sender<Notice>,
+    published: trust::Published,
+}
+
+impl Reaction {
+    fn to(&self, change: impl FnOnce(&mut Issuer) -> Result<Outcome, Error>) {
+        let mut issuer = self.issuer.lock();
+        let outcome = change(&mut issuer);
+        self.admin.set_ready(issuer.current().is_some());
+        // Anchors that do not cover the issuer are kept from proxies, who would refuse each other.
+        if let (Some(Ok(())), Some(bundle)) = (issuer.validate(), issuer.bundle()) {
+            self.published.publish(bundle);
+        }
+        drop(issuer);
+        tell(outcome, &self.events);
+    }
+}
+
+fn watches(config: &Config, client: &Client, reaction: &Reaction) -> (Watching, Watching) {
     let named = |name: &str| watcher::Config::default().fields(&format!("metadata.name={name}"));
     let namespace = &config.controller_namespace;
-    let react = {
-        let (issuer, admin, events) = (Arc::clone(issuer), admin.clone(), events.clone());
-        move |change: &mut dyn FnMut(&mut Issuer) -> Result<Outcome, Error>| {
-            let mut issuer = issuer.lock();
-            let outcome = change(&mut issuer);
-            admin.set_ready(issuer.current().is_some());
-            drop(issuer);
-            tell(outcome, &events);
-        }
-    };
     let scheme = config.scheme;
-    let on_secret = react.clone();
+    let on_secret = reaction.clone();
     let secrets = watch(
         Api::<Secret>::namespaced(client.clone(), namespace),
         named(ISSUER_SECRET),
         WatchState::new(),
         move |change| {
-            on_secret(&mut |issuer| match latest(&change) {
+            on_secret.to(|issuer| match latest(&change) {
                 Some(secret) => Ok(issuer.set_material(material_of(secret, scheme)?)),
                 None => Err(absent("Secret", ISSUER_SECRET)),
-            })
+            });
         },
     );
+    let on_anchors = reaction.clone();
     let anchors = watch(
         Api::<ConfigMap>::namespaced(client.clone(), namespace),
         named(TRUST_ROOTS),
         WatchState::new(),
         move |change| {
-            react(&mut |issuer| match latest(&change) {
+            on_anchors.to(|issuer| match latest(&change) {
                 Some(map) => Ok(issuer.set_bundle(bundle_of(map)?)),
                 None => Err(absent("ConfigMap", TRUST_ROOTS)),
-            })
+            });
         },
     );
     (Box::pin(secrets), Box::pin(anchors))

@@ -7,12 +7,14 @@ use mesh_api::identity::CertifyRequest;
 use mesh_api::identity::identity_client::IdentityClient;
 use mesh_api::tonic::transport::Channel;
 use mesh_api::tonic::{Code, Status};
+use mesh_api::trust::Held;
+use mesh_api::trust::trust_client::TrustClient;
 use mesh_identity::{Config, ISSUER_SECRET, Scheme, TRUST_ROOTS, run};
 use mesh_metrics::Registry;
 use mesh_runtime::Shutdown;
 use mesh_runtime::admin::AdminState;
 use mesh_testkit::{Cluster, Selection, eventually};
-use mesh_tls::{Authority, certificate_info, generate_csr};
+use mesh_tls::{Authority, TrustBundle, certificate_info, generate_csr};
 use mesh_types::IDENTITY_AUDIENCE;
 use serde_json::json;
 use std::sync::Arc;
@@ -28,6 +30,7 @@ struct Room {
     admin: AdminState,
     metrics: Registry,
     root: Authority,
+    trust: TrustClient<Channel>,
 }
 
 impl Room {
@@ -57,7 +60,8 @@ impl Room {
             run(config, kube, listener, &registry, state, Shutdown::new()).await.expect("serves");
         });
         let root = Authority::new_root("root.linkerd.cluster.local", YEAR)?;
-        Ok(Self { cluster, client: IdentityClient::connect(url).await?, admin, metrics, root })
+        let trust = TrustClient::new(Channel::from_shared(url.clone())?.connect().await?);
+        Ok(Self { cluster, client: IdentityClient::connect(url).await?, admin, metrics, root, trust })
     }
 
     async fn anchors(&self, pem: &str) -> Result<()> {
@@ -197,4 +201,39 @@ async fn an_issuer_written_by_cert_manager_is_read() -> Result<()> {
     room.cluster.apply(secret).await?;
     eventually("the issuer", || async { room.as_web().await.is_ok_and(|i| i == "managed").then_some(()) })
         .await
+}
+
+#[tokio::test]
+async fn a_proxy_is_sent_the_anchors_it_does_not_hold_and_is_counted() -> Result<()> {
+    let room = Room::ready().await?;
+    let held = |sha256: &str| Held {
+        identity: WEB.to_owned(),
+        instance: "web-1".to_owned(),
+        sha256: sha256.to_owned(),
+    };
+    let (say, said) = tokio::sync::mpsc::channel(4);
+    let said = futures::stream::unfold(said, |mut said| async { said.recv().await.map(|held| (held, said)) });
+    say.send(held("")).await?;
+    let mut bundles = room.trust.clone().watch(said).await?.into_inner();
+    let first = bundles.message().await?.context("a bundle")?;
+    let bundle = TrustBundle::from_pem(&first.pem)?;
+    assert_eq!((bundle.sha256(), bundle.certs().len()), (first.sha256.as_str(), 1));
+    say.send(held(&first.sha256)).await?;
+    let counted =
+        |what: &str| room.metrics.encode().contains(&format!("identity_trust_bundle_holders_{what} 1"));
+    eventually("the holder to be counted", || async { counted("current").then_some(()) }).await?;
+
+    // Anchors that would cut everybody off are kept back; those that add one are sent.
+    let other = Authority::new_root("other", YEAR)?;
+    room.anchors(&other.cert_pem()).await?;
+    room.events("IssuerValidationFailed").await?;
+    assert!(counted("current"));
+    room.anchors(&(other.cert_pem() + &room.root.cert_pem())).await?;
+    let second =
+        tokio::time::timeout(Duration::from_secs(20), bundles.message()).await??.context("a bundle")?;
+    assert_eq!(TrustBundle::from_pem(&second.pem)?.certs().len(), 2);
+    assert!(counted("stale"));
+    drop(say);
+    assert!(bundles.message().await?.is_none());
+    eventually("the holder to be gone", || async { (!counted("stale")).then_some(()) }).await
 }
