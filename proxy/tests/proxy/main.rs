@@ -6,6 +6,7 @@
 mod app;
 mod control;
 mod destinations;
+mod failover;
 mod harness;
 mod identity;
 mod inbound;

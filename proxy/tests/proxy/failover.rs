@@ -1,0 +1,325 @@
+//! The outbound side when endpoints fail: tiers, ejection, trials, waiting, requests sent again.
+
+use crate::app;
+use crate::destinations::{endpoint, service, tiers};
+use crate::harness::{LIMIT, Mesh, Proxy, get, send, text};
+use crate::outbound::{VIRTUAL, WEB, client};
+use http::{Request, Version};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+
+/// An application that answers with its name.
+async fn named(name: &'static str) -> (SocketAddr, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    (addr, serve_named(listener, name))
+}
+
+fn serve_named(listener: TcpListener, name: &'static str) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut open = tokio::task::JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            let answer = hyper::service::service_fn(move |_| async move {
+                Ok::<_, std::convert::Infallible>(http::Response::new(Full::new(Bytes::from_static(
+                    name.as_bytes(),
+                ))))
+            });
+            open.spawn(async move {
+                let io = hyper_util::rt::TokioIo::new(stream);
+                let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, answer).await;
+            });
+        }
+    })
+}
+
+async fn ask(client: &Proxy) -> String {
+    let response = get(client.out().await, Version::HTTP_11, "/").await;
+    assert_eq!(response.status(), 200, "{:?}", response.headers());
+    text(response).await
+}
+
+#[tokio::test]
+async fn the_next_tier_serves_while_the_first_is_dead_and_the_first_again_after_five_seconds() {
+    let (east_path, west_path) = ("local.catalog:80", "west.catalog:80");
+    let mesh = Mesh::new().await;
+    let (east, serving) = named("east").await;
+    let (west, _west) = named("west").await;
+    mesh.destinations.set_policy(VIRTUAL, tiers(&[east_path, west_path])).await;
+    mesh.destinations.set_endpoints(east_path, vec![endpoint(east)]).await;
+    mesh.destinations.set_endpoints(west_path, vec![endpoint(west)]).await;
+    let client = client(&mesh).await;
+    for _ in 0..10 {
+        assert_eq!(ask(&client).await, "east");
+    }
+    // Dead, though discovery still lists it: not one request fails.
+    serving.abort();
+    let _ = serving.await;
+    for _ in 0..20 {
+        assert_eq!(ask(&client).await, "west");
+    }
+    let _east = serve_named(TcpListener::bind(east).await.unwrap(), "east");
+    let back = Instant::now();
+    let (mut probes, mut asked) = (0, 0);
+    let returned = async {
+        let mut in_a_row = 0;
+        while in_a_row < 3 {
+            asked += 1;
+            match ask(&client).await.as_str() {
+                "east" => (probes, in_a_row) = (probes + 1, in_a_row + 1),
+                _ => in_a_row = 0,
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, returned).await.expect("east never came back");
+    assert!(back.elapsed() >= Duration::from_secs(5), "back after {:?}", back.elapsed());
+    assert!((probes - 3) * 100 <= asked, "{probes} of {asked} requests probed east");
+}
+
+#[tokio::test]
+async fn a_tier_whose_endpoints_are_gone_is_left_at_once_and_all_requests_succeed() {
+    let (east_path, west_path) = ("local.catalog:80", "west.catalog:80");
+    let mesh = Mesh::new().await;
+    let (east, _east) = named("east").await;
+    let (west, _west) = named("west").await;
+    mesh.destinations.set_policy(VIRTUAL, tiers(&[east_path, west_path])).await;
+    mesh.destinations.set_endpoints(east_path, vec![endpoint(east)]).await;
+    mesh.destinations.set_endpoints(west_path, vec![endpoint(west)]).await;
+    let client = client(&mesh).await;
+    assert_eq!(ask(&client).await, "east");
+    mesh.destinations.set_endpoints(east_path, vec![]).await;
+    let mut last = String::new();
+    let start = Instant::now();
+    while last != "west" {
+        last = ask(&client).await;
+        assert!(start.elapsed() < Duration::from_secs(1), "shifts within a second");
+    }
+}
+
+#[tokio::test]
+async fn requests_refused_as_safe_are_sent_to_the_next_tier_with_their_bodies() {
+    let (near, far) = ("near.catalog:80", "far.catalog:80");
+    let mesh = Mesh::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let refusing = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let answer = hyper::service::service_fn(|request: Request<hyper::body::Incoming>| async move {
+                // Reads the body first: it must be sent again all the same.
+                let _ = http_body_util::BodyExt::collect(request.into_body()).await;
+                let refused = http::Response::builder().status(503).header("isthmus-retry-safe", "true");
+                Ok::<_, std::convert::Infallible>(refused.body(Full::<Bytes>::default()).unwrap())
+            });
+            tokio::spawn(async move {
+                let io = hyper_util::rt::TokioIo::new(stream);
+                let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, answer).await;
+            });
+        }
+    });
+    let app = app::http().await;
+    mesh.destinations.set_policy(VIRTUAL, tiers(&[near, far])).await;
+    mesh.destinations.set_endpoints(near, vec![endpoint(refusing)]).await;
+    mesh.destinations.set_endpoints(far, vec![endpoint(app)]).await;
+    let client = client(&mesh).await;
+    let request = Request::post("/echo").header("host", "catalog").body(Full::from("order")).unwrap();
+    let response = send(client.out().await, Version::HTTP_11, request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert!(!response.headers().contains_key("isthmus-retry-safe"));
+    assert_eq!(text(response).await, "order");
+}
+
+/// The policy with ejection after three failures in a row.
+fn with_accrual(mut policy: mesh_api::outbound::OutboundPolicy) -> mesh_api::outbound::OutboundPolicy {
+    use mesh_api::outbound::{ExponentialBackoff, FailureAccrual, failure_accrual, proxy_protocol::Kind};
+    let backoff = ExponentialBackoff {
+        min_backoff: Some(Duration::from_millis(200).try_into().unwrap()),
+        max_backoff: Some(Duration::from_secs(1).try_into().unwrap()),
+        jitter_ratio: 0.0,
+        respect_retry_after_hint: false,
+    };
+    let consecutive = failure_accrual::ConsecutiveFailures { max_failures: 3, backoff: Some(backoff) };
+    let accrual = FailureAccrual {
+        ejection: None,
+        kind: Some(failure_accrual::Kind::ConsecutiveFailures(consecutive)),
+    };
+    if let Some(Kind::Detect(detect)) = policy.protocol.as_mut().and_then(|p| p.kind.as_mut()) {
+        detect.http1.as_mut().unwrap().failure_accrual = Some(accrual);
+        detect.http2.as_mut().unwrap().failure_accrual = Some(accrual);
+    }
+    policy
+}
+
+/// An application that fails every request until told otherwise, and counts them.
+async fn failing() -> (SocketAddr, Arc<std::sync::atomic::AtomicBool>, Arc<std::sync::atomic::AtomicUsize>) {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (works, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let state = (Arc::clone(&works), Arc::clone(&asked));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (works, asked) = state.clone();
+            let answer = hyper::service::service_fn(move |_| {
+                asked.fetch_add(1, Relaxed);
+                let status = if works.load(Relaxed) { 200 } else { 500 };
+                let response = http::Response::builder().status(status).body(Full::<Bytes>::from("failing"));
+                std::future::ready(Ok::<_, std::convert::Infallible>(response.unwrap()))
+            });
+            tokio::spawn(async move {
+                let io = hyper_util::rt::TokioIo::new(stream);
+                let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, answer).await;
+            });
+        }
+    });
+    (addr, works, asked)
+}
+
+#[tokio::test]
+async fn an_endpoint_that_fails_in_a_row_is_ejected_and_comes_back_after_a_trial() {
+    use std::sync::atomic::Ordering::Relaxed;
+    let mesh = Mesh::new().await;
+    let (bad, works, asked) = failing().await;
+    let (good, _good) = named("good").await;
+    mesh.destinations.set_policy(VIRTUAL, with_accrual(service(WEB))).await;
+    mesh.destinations.set_endpoints(WEB, vec![endpoint(bad), endpoint(good)]).await;
+    let client = client(&mesh).await;
+    let ejected = async {
+        while asked.load(Relaxed) < 3 {
+            get(client.out().await, Version::HTTP_11, "/").await;
+        }
+    };
+    tokio::time::timeout(LIMIT, ejected).await.expect("the failing endpoint is asked");
+    let before = asked.load(Relaxed);
+    for _ in 0..20 {
+        assert_eq!(ask(&client).await, "good");
+    }
+    assert_eq!(asked.load(Relaxed), before, "nothing is sent to it while it is ejected");
+    works.store(true, Relaxed);
+    let back = async { while ask(&client).await != "failing" {} };
+    tokio::time::timeout(LIMIT, back).await.expect("it comes back");
+}
+
+#[tokio::test]
+async fn a_tier_of_which_all_endpoints_are_ejected_gives_way_to_the_next() {
+    let (near, far) = ("near.catalog:80", "far.catalog:80");
+    let mesh = Mesh::new().await;
+    let (bad, ..) = failing().await;
+    let (good, _good) = named("far").await;
+    mesh.destinations.set_policy(VIRTUAL, with_accrual(tiers(&[near, far]))).await;
+    mesh.destinations.set_endpoints(near, vec![endpoint(bad)]).await;
+    mesh.destinations.set_endpoints(far, vec![endpoint(good)]).await;
+    let client = client(&mesh).await;
+    for _ in 0..3 {
+        assert_eq!(get(client.out().await, Version::HTTP_11, "/").await.status(), 500);
+    }
+    let mut failed = 0;
+    for _ in 0..150 {
+        if get(client.out().await, Version::HTTP_11, "/").await.status() != 200 {
+            failed += 1;
+        }
+    }
+    assert!(failed <= 1, "{failed} of 150 requests were spent on the dead tier");
+}
+
+#[tokio::test]
+async fn requests_wait_for_an_endpoint_that_is_about_to_come_and_fail_after_the_failfast_timeout() {
+    let mesh = Mesh::new().await;
+    let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = reserved.local_addr().unwrap();
+    drop(reserved);
+    mesh.destinations.set_policy(VIRTUAL, service(WEB)).await;
+    mesh.destinations.set_endpoints(WEB, vec![endpoint(addr)]).await;
+    let client = client(&mesh).await;
+    // The endpoint refuses connections: the first request learns it, later ones wait, then fail by the timeout.
+    let response = get(client.out().await, Version::HTTP_11, "/").await;
+    assert_eq!(response.status(), 502);
+    let response = get(client.out().await, Version::HTTP_11, "/").await;
+    assert_eq!(response.status(), 503);
+    assert!(response.headers()["l5d-proxy-error"].to_str().unwrap().contains("failfast"));
+    let _app = serve_named(TcpListener::bind(addr).await.unwrap(), "late");
+    let served = async {
+        loop {
+            let response = get(client.out().await, Version::HTTP_11, "/").await;
+            if response.status() == 200 {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, served).await.expect("the endpoint is used once it is there");
+}
+
+#[tokio::test]
+async fn discovery_outlives_its_control_plane_answers_and_follows_changes() {
+    let mesh = Mesh::new().await;
+    let (first, _first) = named("first").await;
+    let (second, _second) = named("second").await;
+    mesh.destinations.set_policy(VIRTUAL, service(WEB)).await;
+    mesh.destinations.set_endpoints(WEB, vec![endpoint(first)]).await;
+    let client = client(&mesh).await;
+    assert_eq!(ask(&client).await, "first");
+    mesh.destinations.set_endpoints(WEB, vec![endpoint(second)]).await;
+    let moved = async { while ask(&client).await != "second" {} };
+    tokio::time::timeout(LIMIT, moved).await.expect("the change arrives");
+}
+
+/// An application that takes a few milliseconds for each answer, its name.
+fn serve_slowly(listener: TcpListener, name: &'static str) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut open = tokio::task::JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            let answer = hyper::service::service_fn(move |_| async move {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                let body = Full::new(Bytes::from_static(name.as_bytes()));
+                Ok::<_, std::convert::Infallible>(http::Response::new(body))
+            });
+            open.spawn(async move {
+                let io = hyper_util::rt::TokioIo::new(stream);
+                let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, answer).await;
+            });
+        }
+    })
+}
+
+#[tokio::test]
+async fn under_load_a_killed_tier_costs_no_request_but_those_in_flight() {
+    const RATE: u64 = 500;
+    let (near, far) = ("near.catalog:80", "far.catalog:80");
+    let mesh = Mesh::new().await;
+    let listeners =
+        [TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap()];
+    let [near_addr, far_addr] = [listeners[0].local_addr().unwrap(), listeners[1].local_addr().unwrap()];
+    let [near_listener, far_listener] = listeners;
+    let near_app = serve_slowly(near_listener, "near");
+    let _far_app = serve_slowly(far_listener, "far");
+    mesh.destinations.set_policy(VIRTUAL, with_accrual(tiers(&[near, far]))).await;
+    mesh.destinations.set_endpoints(near, vec![endpoint(near_addr)]).await;
+    mesh.destinations.set_endpoints(far, vec![endpoint(far_addr)]).await;
+    let client = Arc::new(client(&mesh).await);
+    let mut requests = tokio::task::JoinSet::new();
+    let mut tick = tokio::time::interval(Duration::from_micros(1_000_000 / RATE));
+    let mut near_app = Some(near_app);
+    for n in 0..RATE * 2 {
+        tick.tick().await;
+        if n == RATE
+            && let Some(app) = near_app.take()
+        {
+            app.abort();
+        }
+        let client = Arc::clone(&client);
+        requests.spawn(async move {
+            let response = get(client.out().await, Version::HTTP_11, "/").await;
+            (n, response.status().as_u16(), text(response).await)
+        });
+    }
+    let answers = requests.join_all().await;
+    let failed: Vec<_> = answers.iter().filter(|(_, status, _)| *status != 200).collect();
+    let in_flight_at_most = 10;
+    assert!(failed.len() <= in_flight_at_most, "{} failed: {failed:?}", failed.len());
+    assert!(failed.iter().all(|(n, ..)| n.abs_diff(RATE) <= in_flight_at_most as u64), "{failed:?}");
+    let shifted = answers.iter().filter(|(n, _, body)| *n > RATE + 20 && body == "far").count() as u64;
+    assert!(shifted >= RATE - 21 - 10, "{shifted} requests went to the next tier");
+}
