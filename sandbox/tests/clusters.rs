@@ -1,5 +1,7 @@
 //! Two clusters as the host and each other see them. Needs root.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test's helpers may panic
+
 #[path = "support/bed.rs"]
 mod bed;
 

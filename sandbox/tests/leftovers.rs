@@ -1,6 +1,8 @@
 //! A supervisor that is killed leaves nothing but a stale state directory, which the next `up` or `down` cleans. Needs
 //! root.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test's helpers may panic
+
 #[path = "support/bed.rs"]
 mod bed;
 

@@ -1,5 +1,7 @@
 //! Pods of host executables behind Services, driven by a stock kubectl. Needs root, kubectl and perl.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test's helpers may panic
+
 #[path = "support/bed.rs"]
 mod bed;
 

@@ -97,13 +97,13 @@ impl Parser {
 }
 
 fn pairs(mut block: &[u8]) -> Option<Vec<(String, String)>> {
-    let mut number = |block: &mut &[u8]| {
+    let number = |block: &mut &[u8]| {
         let (head, rest) = block.split_first_chunk::<4>()?;
         *block = rest;
         Some(u32::from_be_bytes(*head) as usize)
     };
     let count = number(&mut block)?;
-    let mut text = |block: &mut &[u8]| {
+    let text = |block: &mut &[u8]| {
         let length = number(block)?;
         let (head, rest) = block.split_at_checked(length)?;
         *block = rest;
