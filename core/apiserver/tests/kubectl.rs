@@ -368,3 +368,40 @@ async fn lists_are_selected_sorted_and_shown_in_pages() {
     let refused = kubectl_with(&cluster, &refused, "").await.expect_err("not a selectable field");
     assert!(refused.contains("field label not supported"), "{refused}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strategic_patches_end_where_kubectls_own_do() {
+    let cluster = start().await;
+    let template = r#"{"apiVersion":"v1","kind":"PodTemplate","metadata":{"name":"t","finalizers":["x.y/a","x.y/b"]},
+        "template":{"metadata":{"labels":{"m":"1"}},"spec":{"nodeSelector":{"s":"1"},
+        "volumes":[{"name":"v1","emptyDir":{}},{"name":"v2","hostPath":{"path":"/x"}}],
+        "containers":[{"name":"a","image":"x:1","env":[{"name":"A","value":"1"},{"name":"B","value":"2"}]},
+            {"name":"b","image":"y:1","ports":[{"containerPort":80},{"containerPort":81}]}]}}}"#;
+    let patches = [
+        r#"{"template":{"spec":{"containers":[{"name":"b","image":"y:2"},{"name":"c","image":"z:1"}]}}}"#,
+        r#"{"template":{"spec":{"containers":[{"name":"a","$patch":"delete"}],"nodeSelector":{"s":null,"t":"2"}}}}"#,
+        r#"{"template":{"spec":{"$setElementOrder/containers":[{"name":"c"},{"name":"b"},{"name":"a"}],
+            "containers":[{"name":"c","image":"z:1"},{"name":"a","$setElementOrder/env":[{"name":"B"},{"name":"A"}],
+            "env":[{"name":"B","value":"3"}]}]}}}"#,
+        r#"{"template":{"spec":{"volumes":[{"name":"v2","$retainKeys":["name","emptyDir"],"emptyDir":{}}]}}}"#,
+        r#"{"template":{"spec":{"containers":[{"name":"b","ports":[{"containerPort":82},{"$patch":"replace"}]}]}}}"#,
+        r#"{"metadata":{"$deleteFromPrimitiveList/finalizers":["x.y/a"],"finalizers":["x.y/c"]}}"#,
+        r#"{"metadata":{"$setElementOrder/finalizers":["x.y/b","x.y/a"],"finalizers":["x.y/b"]}}"#,
+    ];
+    kubectl_with(&cluster, &["create", "-f", "-"], template).await.expect("created");
+    let before = kubectl(&cluster, &["get", "podtemplate", "t", "-o", "json"]).await;
+    for patch in patches {
+        let local = ["patch", "--local", "-f", "-", "-p", patch, "-o", "json"];
+        let expected = kubectl_with(&cluster, &local, &before).await.expect("patched locally");
+        let dry = ["patch", "podtemplate", "t", "--dry-run=server", "-p", patch, "-o", "json"];
+        let made = kubectl(&cluster, &dry).await;
+        let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+        let (expected, made) = (parse(&expected), parse(&made));
+        for part in ["/template", "/metadata/finalizers"] {
+            let lacking = |a: &serde_json::Value, b: &serde_json::Value| {
+                missing(part, a.pointer(part).expect("there"), b.pointer(part).expect("there"))
+            };
+            assert!(lacking(&expected, &made).is_empty(), "{patch}: {expected} became {made}");
+        }
+    }
+}

@@ -230,3 +230,18 @@ async fn events_are_one_set_under_two_groups() {
         http.get(&format!("/api/v1/namespaces/default/events{selector}")).await.expect("answered").json;
     assert_eq!(core["items"][0]["message"], "pulled it", "{core}");
 }
+
+#[tokio::test]
+async fn empty_maps_and_lists_are_as_good_as_none_but_empty_objects_stay() {
+    let (_cluster, http) = start().await;
+    let mut body = deployment("web");
+    body["metadata"]["annotations"] = json!({});
+    body["metadata"]["finalizers"] = json!([]);
+    body["spec"]["template"]["spec"]["volumes"] = json!([{"name": "data", "emptyDir": {}}]);
+    let created = http.post(DEPLOYMENTS, &body).await.expect("answered").json;
+    assert!(
+        created["metadata"]["annotations"].is_null() && created["metadata"]["finalizers"].is_null(),
+        "{created}"
+    );
+    assert_eq!(created["spec"]["template"]["spec"]["volumes"][0]["emptyDir"], json!({}));
+}

@@ -19,7 +19,7 @@ pub(crate) fn decode(api_version: &str, kind: &str, object: &Value) -> Result<()
     })
 }
 
-/// Removes the fields a built-in kind does not have, and nulls, as decoding into its type would. Returns the paths of the
+/// Removes the fields a built-in kind does not have, nulls, and empty lists and maps, as decoding into its type would. Returns the paths of the
 /// unknown ones, as `spec.containers[0].imagePul`. Of other kinds, only metadata is looked at.
 pub(crate) fn prune_unknown(api_version: &str, kind: &str, object: &mut Value) -> Vec<String> {
     let mut unknown = Vec::new();
@@ -40,7 +40,9 @@ fn prune_type(ty: &Type, value: &mut Value, path: &str, unknown: &mut Vec<String
     for (name, child) in map.iter_mut() {
         let at = join(path, name);
         match ty.fields.get(name.as_str()) {
-            Some(_) if child.is_null() => doomed.push(name.clone()),
+            Some(field) if child.is_null() || (!field.required && is_empty(&field.shape, child)) => {
+                doomed.push(name.clone());
+            }
             Some(field) => prune_shape(&field.shape, child, &at, unknown),
             // Every object may carry them, lists' items too.
             None if path.is_empty() && matches!(name.as_str(), "apiVersion" | "kind") => {}
@@ -52,6 +54,15 @@ fn prune_type(ty: &Type, value: &mut Value, path: &str, unknown: &mut Vec<String
     }
     for name in doomed {
         map.remove(&name);
+    }
+}
+
+/// Whether Go's `omitempty` leaves it out: an empty list or map, but not an empty struct.
+fn is_empty(shape: &Shape, value: &Value) -> bool {
+    match (shape, value) {
+        (Shape::List { .. }, Value::Array(items)) => items.is_empty(),
+        (Shape::Map { .. }, Value::Object(map)) => map.is_empty(),
+        _ => false,
     }
 }
 
