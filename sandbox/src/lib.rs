@@ -5,8 +5,7 @@
 
 mod capture;
 mod cluster;
-#[allow(dead_code, unused_imports)]
-pub mod container;
+mod container;
 mod control;
 mod controllers;
 mod dns;
@@ -26,6 +25,8 @@ mod supervisor;
 mod up;
 mod wan;
 
+#[doc(hidden)]
+pub use container::shim::main as shim;
 pub use error::Error;
 pub use handle::{Capture, Output, Sandbox};
 pub use preflight::preflight;

@@ -1,5 +1,5 @@
 //! The process beside every container of a sandbox; `meshctl sandbox` starts it.
 
 fn main() -> std::process::ExitCode {
-    mesh_sandbox::container::shim::main()
+    mesh_sandbox::shim()
 }

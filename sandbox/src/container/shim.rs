@@ -32,7 +32,6 @@ pub(super) const SUPERVISE: &str = "supervise";
 const BEGIN: &str = "begin";
 
 /// Runs the role named by the first argument. Called by the binary alone.
-#[doc(hidden)]
 pub fn main() -> ExitCode {
     let role = std::env::args().nth(1).unwrap_or_default();
     let done = die_with_parent().and_then(|()| match role.as_str() {

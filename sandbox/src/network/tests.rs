@@ -5,12 +5,16 @@ use std::time::{Duration, Instant};
 use super::*;
 
 fn cluster(wan: &Wan, index: u8) -> ClusterNetwork {
+    create(wan, index, "10.42.0.0/16", false)
+}
+
+fn create(wan: &Wan, index: u8, pods: &str, flat: bool) -> ClusterNetwork {
     let net = ClusterNet {
         index,
         name: format!("cluster-{index}"),
-        pod_cidr: "10.42.0.0/16".parse().unwrap(),
+        pod_cidr: pods.parse().unwrap(),
         service_cidr: "10.43.0.0/16".parse().unwrap(),
-        flat: false,
+        flat,
     };
     ClusterNetwork::create(wan, net).unwrap()
 }
@@ -84,4 +88,14 @@ fn a_detached_pod_is_gone_at_once_and_its_address_comes_back_later() {
     assert!(started.elapsed() < Duration::from_secs(1));
     drop(b);
     assert_ne!(east.attach_pod().unwrap().ip(), b_ip);
+}
+
+#[test]
+fn on_a_flat_wan_pods_of_two_clusters_see_each_others_addresses() {
+    let wan = Wan::create().unwrap();
+    let (east, west) = (create(&wan, 1, "10.42.0.0/16", true), create(&wan, 2, "10.44.0.0/16", true));
+    let (client, target) = (east.attach_pod().unwrap(), west.attach_pod().unwrap());
+    let server = say_who_calls(target.netns(), (target.ip(), 80));
+    assert_eq!(call(client.netns(), (target.ip(), 80)).unwrap(), client.ip().to_string());
+    server.join().unwrap();
 }

@@ -459,3 +459,33 @@ fn the_node_is_registered_and_keeps_its_lease() {
         assert!(bed.directory.path().join("node/pods").is_dir());
     });
 }
+
+#[test]
+fn a_container_that_fails_is_run_until_it_succeeds_and_only_its_volumes_are_writable() {
+    on_node(|bed| async move {
+        let script = "touch /here 2>/dev/null && echo writable; echo x >> /data/tries; \
+                      test $(wc -l < /data/tries) = 2 || { echo not yet > /dev/termination-log; exit 1; }";
+        let more = json!({
+            "securityContext": { "readOnlyRootFilesystem": true },
+            "volumeMounts": [{ "name": "data", "mountPath": "/data", "subPath": "deep/part" }],
+        });
+        let spec = json!({ "restartPolicy": "OnFailure", "volumes": [{ "name": "data", "emptyDir": {} }] });
+        bed.create("retry", &[("containers", "main", script, more)], spec).await;
+        let pod = bed.ended("retry").await;
+        let container = &pod["status"]["containerStatuses"][0];
+        assert_eq!(object::text(&pod, "/status/phase"), "Succeeded");
+        assert_eq!((&container["restartCount"], bed.log("retry", "main").as_str()), (&json!(1), ""));
+        assert_eq!(container["lastState"]["terminated"]["message"], "not yet\n");
+    });
+}
+
+#[test]
+fn a_pod_on_the_hosts_network_has_the_nodes_address() {
+    on_node(|bed| async move {
+        let probe = json!({ "readinessProbe": { "httpGet": { "port": "web" } }, "ports": [{ "name": "web", "containerPort": 8080 }] });
+        bed.create("host", &[("containers", "main", &server(8080), probe)], json!({ "hostNetwork": true }))
+            .await;
+        assert_eq!(bed.ready("host").await, bed.network.net().node_ip());
+        bed.delete("host", Some(0)).await;
+    });
+}

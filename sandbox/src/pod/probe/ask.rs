@@ -189,3 +189,6 @@ fn health_request(service: &str) -> Bytes {
     out.extend_from_slice(&message);
     Bytes::from(out)
 }
+
+#[cfg(test)]
+mod tests;

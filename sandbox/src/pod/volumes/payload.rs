@@ -161,10 +161,14 @@ impl Source<'_> {
             .request_token(object::namespace(pod), account, request)
             .map_err(|error| format!("failed to fetch token: {error}"))?;
         let expires = object::time(&answer, "/status/expirationTimestamp").unwrap_or(now);
-        let life = expires.duration_since(now).max(jiff::SignedDuration::ZERO);
-        let share = (life * RENEW_AT_PERCENT / 100).unsigned_abs().min(RENEW_WITHIN);
-        Ok(Token { text: object::text(&answer, "/status/token").to_owned(), renew_at: now + share })
+        Ok(Token { text: object::text(&answer, "/status/token").to_owned(), renew_at: renewal(now, expires) })
     }
+}
+
+/// When to renew a token that lives from now until `expires`.
+fn renewal(now: Timestamp, expires: Timestamp) -> Timestamp {
+    let life = expires.duration_since(now).max(jiff::SignedDuration::ZERO);
+    now + (life * RENEW_AT_PERCENT / 100).unsigned_abs().min(RENEW_WITHIN)
 }
 
 fn mode(source: &Value) -> u32 {
@@ -174,3 +178,6 @@ fn mode(source: &Value) -> u32 {
 fn item_mode(item: &Value, default: u32) -> u32 {
     object::int(item, "/mode").and_then(|mode| u32::try_from(mode).ok()).unwrap_or(default)
 }
+
+#[cfg(test)]
+mod tests;
