@@ -192,15 +192,15 @@ fn tell(outcome: Result<Outcome, Error>, events: &mpsc::Sender<Notice>) {
     let notice = match outcome {
         Ok(Outcome::Unchanged) => return,
         Ok(Outcome::Updated(message)) => {
-            info!(message, "issuer updated");
+            info!(detail = message, "issuer updated");
             Notice { kind: EventKind::Normal, reason: "IssuerUpdated", message }
         }
         Ok(Outcome::Skipped(message)) => {
-            error!(message, "issuer refused");
+            error!(detail = message, "issuer refused");
             Notice { kind: EventKind::Warning, reason: "IssuerUpdateSkipped", message }
         }
         Ok(Outcome::Broken(message)) => {
-            error!(message, "the issuer in force no longer verifies");
+            error!(detail = message, "the issuer in force no longer verifies");
             Notice { kind: EventKind::Warning, reason: "IssuerValidationFailed", message }
         }
         Err(problem) => {
