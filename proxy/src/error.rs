@@ -245,6 +245,13 @@ impl Error {
         }
     }
 
+    /// Tells another proxy of the mesh by `response` whether the request may be sent elsewhere.
+    pub fn mark(&self, response: &mut Response<Body>) {
+        if self.retry_safe() {
+            response.headers_mut().insert(headers::RETRY_SAFE, HeaderValue::from_static("true"));
+        }
+    }
+
     /// The value of the `error` label in `*_errors_total`.
     pub fn label(&self) -> &'static str {
         match self {

@@ -92,6 +92,11 @@ impl Inbound {
         };
         match self.serve(tcp, peer, target).await {
             Ok(()) => tracing::debug!(%peer, %target, "connection ended"),
+            // Clients leave as they like; probes do by reset.
+            Err(error @ Error::Io(_)) => {
+                self.metrics.tcp_error(target, &error);
+                tracing::debug!(%peer, %target, %error, "connection failed");
+            }
             Err(error) => {
                 self.metrics.tcp_error(target, &error);
                 tracing::info!(%peer, %target, %error, "connection failed");

@@ -83,7 +83,11 @@ impl Handler for Connection {
             Err(error) => {
                 self.metrics.http_error(self.target, &error);
                 tracing::info!(target = %self.target, client = %self.client.addr, %error, "request failed");
-                error.response(grpc)
+                let mut response = error.response(grpc);
+                if matches!(self.client.tls, ClientTls::Mesh(_)) {
+                    error.mark(&mut response);
+                }
+                response
             }
         }
     }
@@ -120,6 +124,8 @@ impl Connection {
                 return Err(error);
             }
         };
+        // That nothing reached an application is for proxies to say.
+        response.headers_mut().remove(mesh_types::headers::RETRY_SAFE);
         upgrade::join(client_upgrade, connect, &mut response, &self.drain, || self.withdrawn(head));
         if let Some(carried) = carried {
             orig_proto::mark_response(&mut response, carried);

@@ -180,6 +180,10 @@ impl Service {
                 ticket.answered(started.elapsed());
                 metrics.statuses.inc(Some(response.status()), "");
                 orig_proto::restore_response(&mut response);
+                if ticket.peer().endpoint.transport.tls.is_none() {
+                    // Only proxies of the mesh are believed that nothing reached an application.
+                    response.headers_mut().remove(&RETRY_SAFE);
+                }
                 apply_response(&backend.filters, response.headers_mut());
                 Ok(Account::of(ticket, &response, grpc, started).observe(response))
             }

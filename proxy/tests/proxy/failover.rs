@@ -2,8 +2,8 @@
 
 use crate::app;
 use crate::destinations::{endpoint, service, tiers};
-use crate::harness::{LIMIT, Mesh, Proxy, get, send, text};
-use crate::outbound::{VIRTUAL, WEB, client};
+use crate::harness::{LIMIT, Mesh, Proxy, Setup, get, send, text};
+use crate::outbound::{VIRTUAL, WEB, client, through};
 use http::{Request, Version};
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -101,16 +101,35 @@ async fn a_tier_whose_endpoints_are_gone_is_left_at_once_and_all_requests_succee
 }
 
 #[tokio::test]
-async fn requests_refused_as_safe_are_sent_to_the_next_tier_with_their_bodies() {
+async fn requests_that_reached_no_application_are_sent_to_the_next_tier_with_their_bodies() {
     let (near, far) = ("near.catalog:80", "far.catalog:80");
     let mesh = Mesh::new().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let refusing = listener.local_addr().unwrap();
+    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // Its proxy lives and says that the application does not.
+    let server = mesh.proxy(Setup { app: dead, ..Setup::default() }).await;
+    let app = app::http().await;
+    mesh.destinations.set_policy(VIRTUAL, tiers(&[near, far])).await;
+    mesh.destinations.set_endpoints(near, vec![through(&server, dead)]).await;
+    mesh.destinations.set_endpoints(far, vec![endpoint(app)]).await;
+    let client = client(&mesh).await;
+    for version in [Version::HTTP_11, Version::HTTP_2] {
+        let request = Request::post("/echo").header("host", "catalog").body(Full::from("order")).unwrap();
+        let response = send(client.out().await, version, request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert!(!response.headers().contains_key("isthmus-retry-safe"));
+        assert_eq!(text(response).await, "order");
+    }
+}
+
+#[tokio::test]
+async fn an_application_cannot_say_that_it_did_not_get_a_request() {
+    let (near, far) = ("near.catalog:80", "far.catalog:80");
+    let mesh = Mesh::new().await;
+    let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let lying = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let answer = hyper::service::service_fn(|request: Request<hyper::body::Incoming>| async move {
-                // Reads the body first: it must be sent again all the same.
-                let _ = http_body_util::BodyExt::collect(request.into_body()).await;
+            let answer = hyper::service::service_fn(|_| async {
                 let refused = http::Response::builder().status(503).header("isthmus-retry-safe", "true");
                 Ok::<_, std::convert::Infallible>(refused.body(Full::<Bytes>::default()).unwrap())
             });
@@ -120,16 +139,17 @@ async fn requests_refused_as_safe_are_sent_to_the_next_tier_with_their_bodies() 
             });
         }
     });
-    let app = app::http().await;
+    let server = mesh.proxy(Setup { app: lying, ..Setup::default() }).await;
+    let (app, _far) = named("far").await;
     mesh.destinations.set_policy(VIRTUAL, tiers(&[near, far])).await;
-    mesh.destinations.set_endpoints(near, vec![endpoint(refusing)]).await;
     mesh.destinations.set_endpoints(far, vec![endpoint(app)]).await;
     let client = client(&mesh).await;
-    let request = Request::post("/echo").header("host", "catalog").body(Full::from("order")).unwrap();
-    let response = send(client.out().await, Version::HTTP_11, request).await.unwrap();
-    assert_eq!(response.status(), 200);
-    assert!(!response.headers().contains_key("isthmus-retry-safe"));
-    assert_eq!(text(response).await, "order");
+    for near_endpoint in [endpoint(lying), through(&server, lying)] {
+        mesh.destinations.set_endpoints(near, vec![near_endpoint]).await;
+        let response = get(client.out().await, Version::HTTP_11, "/").await;
+        assert_eq!(response.status(), 503);
+        assert!(!response.headers().contains_key("isthmus-retry-safe"));
+    }
 }
 
 /// The policy with ejection after three failures in a row.

@@ -32,7 +32,7 @@ async fn pair(app: SocketAddr) -> (Proxy, Proxy) {
 }
 
 /// The endpoint of an application behind a proxy.
-fn through(server: &Proxy, app: SocketAddr) -> mesh_api::destination::WeightedAddr {
+pub(crate) fn through(server: &Proxy, app: SocketAddr) -> mesh_api::destination::WeightedAddr {
     let direct = server.direct_addr();
     meshed(SocketAddr::new(direct.ip(), app.port()), SERVER, direct.port())
 }
