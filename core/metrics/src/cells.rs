@@ -168,8 +168,11 @@ impl Cell for HistogramCell {
     }
 }
 
-/// A gauge read at every scrape.
-pub(crate) struct Probe(pub(crate) Box<dyn Fn() -> f64 + Send + Sync>);
+/// A value read at every scrape.
+pub(crate) struct Probe {
+    pub(crate) kind: MetricType,
+    pub(crate) read: Box<dyn Fn() -> f64 + Send + Sync>,
+}
 
 impl fmt::Debug for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -179,10 +182,14 @@ impl fmt::Debug for Probe {
 
 impl EncodeMetric for Probe {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        encoder.encode_gauge(&(self.0)())
+        let value = (self.read)();
+        match self.kind {
+            MetricType::Counter => encoder.encode_counter(&value, NoExemplar::None),
+            _ => encoder.encode_gauge(&value),
+        }
     }
 
     fn metric_type(&self) -> MetricType {
-        MetricType::Gauge
+        self.kind
     }
 }

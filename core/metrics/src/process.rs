@@ -2,7 +2,7 @@
 
 use crate::registry::Registry;
 
-/// Registers `process_*` gauges, read from `/proc` at every scrape.
+/// Registers `process_*`, read from `/proc` at every scrape.
 pub fn register_process(registry: &Registry) {
     registry.probe("process_resident_memory_bytes", "Resident memory", || {
         field("/proc/self/statm", 1).map_or(0.0, |pages| pages * PAGE)
@@ -11,7 +11,7 @@ pub fn register_process(registry: &Registry) {
         field("/proc/self/statm", 0).map_or(0.0, |pages| pages * PAGE)
     });
     registry.probe("process_threads", "Threads", || stat(19).unwrap_or_default());
-    registry.probe("process_cpu_seconds", "User and system CPU time", || {
+    registry.counter_probe("process_cpu_seconds", "User and system CPU time", || {
         (stat(13).unwrap_or_default() + stat(14).unwrap_or_default()) / TICKS_PER_SECOND
     });
     #[allow(clippy::cast_precision_loss)]

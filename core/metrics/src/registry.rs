@@ -6,6 +6,7 @@ use crate::labels::Labels;
 use ahash::AHashMap;
 use parking_lot::Mutex;
 use prometheus_client::encoding::text;
+use prometheus_client::metrics::MetricType;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -73,7 +74,14 @@ impl Registry {
 
     /// A gauge without labels that is read at every scrape. Register a name once.
     pub fn probe(&self, name: &str, help: &str, read: impl Fn() -> f64 + Send + Sync + 'static) {
-        self.0.lock().registry.register(name, help, Probe(Box::new(read)));
+        let probe = Probe { kind: MetricType::Gauge, read: Box::new(read) };
+        self.0.lock().registry.register(name, help, probe);
+    }
+
+    /// As [`Registry::probe`], a value that only grows; `name` is without the `_total` suffix.
+    pub fn counter_probe(&self, name: &str, help: &str, read: impl Fn() -> f64 + Send + Sync + 'static) {
+        let probe = Probe { kind: MetricType::Counter, read: Box::new(read) };
+        self.0.lock().registry.register(name, help, probe);
     }
 
     /// A gauge that is always 1 and says something by its labels, as `proxy_build_info` does.

@@ -59,6 +59,22 @@ fn a_series_is_dropped_only_when_nobody_holds_it_for_long_enough() {
 }
 
 #[test]
+fn what_the_kernel_says_is_shown_by_its_usual_names() {
+    let registry = Registry::new();
+    crate::register_process(&registry);
+    let text = registry.encode();
+    for name in [
+        "process_cpu_seconds_total ",
+        "process_resident_memory_bytes ",
+        "process_threads ",
+        "process_open_fds ",
+    ] {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+        assert!(line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap() >= 0.0, "{line}");
+    }
+}
+
+#[test]
 fn values_that_need_escaping_are_escaped() {
     let registry = Registry::new();
     registry.info("build", "", &Labels::new().with("version", "a\"b\\c\nd"));
