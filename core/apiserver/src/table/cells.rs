@@ -176,6 +176,18 @@ pub(super) fn event_object(event: &Value, _: Timestamp) -> Value {
     json!(format!("{}/{}", text(&object["kind"]).to_lowercase(), text(&object["name"])))
 }
 
+/// Who tells an event, and from where.
+pub(super) fn event_source(event: &Value, _: Timestamp) -> Value {
+    let first = |values: [&Value; 3]| {
+        let mut texts = values.into_iter().map(|v| text(v).to_owned());
+        texts.find(|t| !t.is_empty()).unwrap_or_default()
+    };
+    let who =
+        first([&event["source"]["component"], &event["reportingComponent"], &event["reportingController"]]);
+    let place = first([&event["source"]["host"], &event["reportingInstance"], &Value::Null]);
+    json!(if place.is_empty() { who } else { format!("{who}, {place}") })
+}
+
 pub(super) fn event_message(event: &Value, _: Timestamp) -> Value {
     let message = if event["message"].is_string() { &event["message"] } else { &event["note"] };
     json!(text(message).trim())

@@ -127,11 +127,7 @@ fn events() -> Option<Vec<Column>> {
         column("Reason", |o, _| o["reason"].clone()),
         column("Object", cells::event_object),
         wide("Subobject", |o, _| json!(text(&o["involvedObject"]["fieldPath"]))),
-        wide("Source", |o, _| {
-            let source = text(&o["source"]["component"]);
-            let source = if source.is_empty() { text(&o["reportingController"]) } else { source };
-            json!(if source.is_empty() { text(&o["reportingComponent"]) } else { source })
-        }),
+        wide("Source", cells::event_source),
         column("Message", cells::event_message),
         wide("First Seen", |o, now| {
             let first = if o["firstTimestamp"].is_string() { &o["firstTimestamp"] } else { &o["eventTime"] };

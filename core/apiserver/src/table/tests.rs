@@ -92,9 +92,10 @@ fn workloads_events_and_slices_have_their_columns() {
     assert_eq!(cell(&shown, "Up-to-date"), 3);
     assert_eq!(cell(&shown, "Images"), "a:1");
     let event = json!({"metadata": meta("e"), "type": "Warning", "reason": "Failed", "message": "no",
-        "involvedObject": {"kind": "Pod", "name": "p"}, "lastTimestamp": "2025-01-01T00:59:30Z"});
+        "involvedObject": {"kind": "Pod", "name": "p"}, "source": {"component": "kubelet", "host": "n1"}, "lastTimestamp": "2025-01-01T00:59:30Z"});
     let shown = rows("", "events", event);
     assert_eq!((cell(&shown, "Last Seen"), cell(&shown, "Object")), (json!("30s"), json!("pod/p")));
+    assert_eq!(cell(&shown, "Source"), "kubelet, n1");
     let slice = json!({"metadata": meta("s"), "addressType": "IPv4", "ports": [{"port": 80}],
         "endpoints": [{"addresses": ["1"]}, {"addresses": ["2"]}, {"addresses": ["3"]}, {"addresses": ["4"]}]});
     assert_eq!(cell(&rows("discovery.k8s.io", "endpointslices", slice), "Endpoints"), "1,2,3 + 1 more...");
