@@ -8,7 +8,7 @@ use mesh_proxy::body::Body;
 use mesh_proxy::error::is_grpc;
 use mesh_proxy::http::orig_proto;
 use mesh_proxy::http::server::Handler;
-use mesh_proxy::outbound::Service;
+use mesh_proxy::outbound::{RetrySafe, Service};
 use mesh_types::{Authority, Identity, headers};
 use std::rc::Rc;
 
@@ -54,8 +54,10 @@ impl Requests {
         let carried = orig_proto::downgrade_request(&mut request);
         forwarded::stamp(request.headers_mut(), &self.element);
         let mut response = Service::call(&self.service, request).await?;
-        // Only a gateway may say this, and only of itself.
-        response.headers_mut().remove(headers::RETRY_SAFE);
+        // The outbound side knows it from the server's proxy; what an application says of it is dropped there.
+        if response.extensions().get::<RetrySafe>().is_some() {
+            response.headers_mut().insert(headers::RETRY_SAFE, HeaderValue::from_static("true"));
+        }
         if let Some(carried) = carried {
             orig_proto::mark_response(&mut response, carried);
         }

@@ -32,12 +32,15 @@ use policies::{Policies, PolicyReceiver};
 use policy::{Client, ClientTls, Protocol, ServerPolicy};
 use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+/// How often idle connections to the application are looked for.
+const SWEEP: Duration = Duration::from_secs(2);
 
 /// An accepted connection, with what detection has read.
 type PlainIo = PrefixedIo<Metered<TcpStream>>;
@@ -63,14 +66,14 @@ enum Accepted {
 }
 
 impl Inbound {
-    /// The inbound side of a worker; `gateway` takes direct connections that name a service.
+    /// The inbound side of a worker, made within its runtime; `gateway` takes direct connections that name a service.
     pub fn new(
         shared: &Shared,
         policies: Policies,
         original_dst: OriginalDst,
         gateway: Option<Rc<dyn DirectHandler>>,
     ) -> Rc<Self> {
-        Rc::new(Self {
+        let inbound = Rc::new(Self {
             config: Arc::clone(&shared.config),
             tls: shared.tls.clone(),
             drain: shared.drain.clone(),
@@ -79,7 +82,9 @@ impl Inbound {
             original_dst,
             gateway,
             apps: RefCell::default(),
-        })
+        });
+        tokio::task::spawn_local(sweep(Rc::downgrade(&inbound)));
+        inbound
     }
 
     /// Serves one accepted connection to its end.
@@ -268,5 +273,11 @@ impl Inbound {
     }
 }
 
-#[cfg(test)]
-mod tests;
+/// Closes idle connections to the application, and forgets addresses nobody asks for.
+async fn sweep(inbound: Weak<Inbound>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let Some(inbound) = inbound.upgrade() else { return };
+        inbound.apps.borrow_mut().retain(|_, app| app.close_idle() || Rc::strong_count(app) > 1);
+    }
+}

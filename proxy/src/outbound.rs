@@ -14,7 +14,7 @@ mod place;
 pub mod policy;
 mod tcp;
 
-pub use http::Service;
+pub use http::{RetrySafe, Service};
 
 use crate::config::Config;
 use crate::drain::Drain;
@@ -237,6 +237,9 @@ async fn sweep(outbound: Weak<Outbound>) {
         let Some(outbound) = outbound.upgrade() else { return };
         let mut balancers = outbound.balancers.borrow_mut();
         balancers.retain(|_, balancer| !balancer.is_orphan());
-        balancers.values().for_each(|balancer| balancer.close_idle());
+        for balancer in balancers.values() {
+            balancer.close_idle();
+            balancer.report();
+        }
     }
 }

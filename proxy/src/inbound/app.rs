@@ -89,10 +89,25 @@ impl App {
         }
     }
 
-    fn pooled(&self) -> Option<http1::SendRequest<Body>> {
+    /// Closes connections that were idle for too long; says whether any are left.
+    pub(super) fn close_idle(&self) -> bool {
         let mut idle = self.idle.borrow_mut();
+        self.retain_fresh(&mut idle);
+        let mut http2 = self.http2.borrow_mut();
+        if http2.as_ref().is_some_and(http2::SendRequest::is_closed) {
+            *http2 = None;
+        }
+        !idle.is_empty() || http2.is_some()
+    }
+
+    fn retain_fresh(&self, idle: &mut Vec<Idle>) {
         let oldest = Instant::now().checked_sub(self.config.inbound.http.pool_idle_timeout);
         idle.retain(|i| !i.sender.is_closed() && oldest.is_none_or(|oldest| i.since > oldest));
+    }
+
+    fn pooled(&self) -> Option<http1::SendRequest<Body>> {
+        let mut idle = self.idle.borrow_mut();
+        self.retain_fresh(&mut idle);
         let ready = idle.iter().rposition(|i| i.sender.is_ready())?;
         Some(idle.remove(ready).sender)
     }

@@ -1,7 +1,7 @@
 //! One worker's view of a backend: load estimates, connections, and the choice of an endpoint.
 
 use super::endpoint::{Backend, Endpoint, EndpointSet};
-use super::metrics::{EndpointMetrics, OutboundMetrics};
+use super::metrics::{BalancerMetrics, EndpointMetrics, OutboundMetrics};
 use crate::http::client::{Pool, Settings};
 use mesh_balance::{Admission, BreakerStatus, Load, PeakEwma};
 use std::cell::{Cell, RefCell};
@@ -15,6 +15,7 @@ pub(super) struct Balancer {
     backend: Weak<Backend>,
     settings: Rc<Settings>,
     metrics: OutboundMetrics,
+    endpoints: BalancerMetrics,
     view: RefCell<View>,
 }
 
@@ -62,7 +63,8 @@ impl Balancer {
     pub(super) fn new(backend: &Arc<Backend>, settings: Rc<Settings>, metrics: OutboundMetrics) -> Rc<Self> {
         let set = EndpointSet::new(super::endpoint::Known::Pending, Vec::new());
         let view = RefCell::new(View { set, peers: Vec::new() });
-        Rc::new(Self { backend: Arc::downgrade(backend), settings, metrics, view })
+        let endpoints = metrics.balancer(&backend.name);
+        Rc::new(Self { backend: Arc::downgrade(backend), settings, metrics, endpoints, view })
     }
 
     /// Whether nobody refers to the backend any more.
@@ -73,6 +75,14 @@ impl Balancer {
     /// Closes connections that were idle for too long.
     pub(super) fn close_idle(&self) {
         self.view.borrow().peers.iter().for_each(|peer| peer.pool.close_idle());
+    }
+
+    /// Brings the gauges of the backend up to date.
+    pub(super) fn report(&self) {
+        let Some(backend) = self.backend.upgrade() else { return };
+        let (set, now) = (backend.current(), Instant::now());
+        let ready = set.endpoints.iter().filter(|e| e.health.ready(now)).count();
+        self.endpoints.report(ready, set.endpoints.len() - ready);
     }
 
     /// Picks an endpoint that was not `tried`, without waiting.

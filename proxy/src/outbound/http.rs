@@ -15,6 +15,7 @@ use crate::http::server::Handler;
 use crate::http::{orig_proto, upgrade};
 use ::http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use account::{Account, Verdict, verdict};
+pub use attempt::RetrySafe;
 use attempt::{Client, Template};
 use mesh_net::Http;
 use mesh_rules::{ShortCircuit, apply_request, apply_response};

@@ -31,6 +31,7 @@ pub(super) struct OutboundMetrics {
     route_retries: CounterFamily,
     backend_requests: CounterFamily,
     backend_statuses: CounterFamily,
+    balancer_endpoints: GaugeFamily,
     protocols: CounterFamily,
     detected: CounterFamily,
 }
@@ -87,6 +88,20 @@ pub(super) struct BackendMetrics {
     pub(super) statuses: Statuses,
 }
 
+/// How many endpoints of a backend take requests, and how many do not now.
+pub(super) struct BalancerMetrics {
+    ready: Gauge,
+    pending: Gauge,
+}
+
+impl BalancerMetrics {
+    /// Sets both.
+    pub(super) fn report(&self, ready: usize, pending: usize) {
+        self.ready.set(i64::try_from(ready).unwrap_or(i64::MAX));
+        self.pending.set(i64::try_from(pending).unwrap_or(i64::MAX));
+    }
+}
+
 impl OutboundMetrics {
     /// Registers the families.
     pub(super) fn new(registry: &Registry) -> Self {
@@ -114,6 +129,10 @@ impl OutboundMetrics {
             backend_statuses: counter(
                 "outbound_http_route_backend_response_statuses",
                 "Responses and errors of a backend",
+            ),
+            balancer_endpoints: registry.gauge(
+                "outbound_http_balancer_endpoints",
+                "Endpoints of a backend by whether they take requests",
             ),
             protocols: counter("outbound_tcp_protocol_connections", "Connections by protocol"),
             detected: counter("outbound_tcp_detect_http_results", "Results of HTTP detection"),
@@ -161,6 +180,13 @@ impl OutboundMetrics {
             requests: self.backend_requests.get(labels),
             statuses: Statuses::new(&self.backend_statuses, labels),
         }
+    }
+
+    /// The gauges of a backend.
+    pub(super) fn balancer(&self, name: &str) -> BalancerMetrics {
+        let labels = Labels::from_iter([("backend_name", name.to_owned())]);
+        let state = |state: &'static str| self.balancer_endpoints.get(&labels.with("endpoint_state", state));
+        BalancerMetrics { ready: state("ready"), pending: state("pending") }
     }
 
     /// A request failed in the proxy.

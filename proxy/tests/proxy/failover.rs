@@ -121,6 +121,39 @@ async fn requests_that_reached_no_application_are_sent_to_the_next_tier_with_the
     }
 }
 
+/// Refuses every stream, as a server does that has begun to stop.
+async fn refusing_streams() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    respond.send_reset(h2::Reason::REFUSED_STREAM);
+                }
+            });
+        }
+    });
+    addr
+}
+
+#[tokio::test]
+async fn refused_streams_are_sent_to_another_endpoint_whatever_the_method() {
+    let mesh = Mesh::new().await;
+    let app = app::http().await;
+    mesh.destinations.set_policy(VIRTUAL, service(WEB)).await;
+    mesh.destinations.set_endpoints(WEB, vec![endpoint(refusing_streams().await), endpoint(app)]).await;
+    let client = client(&mesh).await;
+    for _ in 0..20 {
+        let request = Request::post("/echo").header("host", "catalog").body(Full::from("order")).unwrap();
+        let response = send(client.out().await, Version::HTTP_2, request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(text(response).await, "order");
+    }
+    client.until_metric("outbound_http_balancer_endpoints", &["endpoint_state=\"ready\"", WEB, "} 2"]).await;
+}
+
 #[tokio::test]
 async fn an_application_cannot_say_that_it_did_not_get_a_request() {
     let (near, far) = ("near.catalog:80", "far.catalog:80");

@@ -178,3 +178,6 @@ fn from_metadata(metadata: Option<meta::Metadata>) -> Meta {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

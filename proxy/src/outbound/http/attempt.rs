@@ -24,6 +24,11 @@ pub(super) struct Client {
     version: Version,
 }
 
+/// An extension of responses: nothing of the request reached an application. Clients are not told; gateways tell the
+/// proxies they serve.
+#[derive(Clone, Copy, Debug)]
+pub struct RetrySafe;
+
 impl Template {
     /// Keeps up to `limit` bytes of the body.
     pub(super) fn new(request: Request<Body>, limit: Option<usize>) -> Self {
@@ -97,7 +102,9 @@ impl Client {
 
     /// Makes a response one that the client understands.
     pub(super) fn finish(&self, response: &mut Response<Body>) {
-        response.headers_mut().remove(&RETRY_SAFE);
+        if response.headers_mut().remove(&RETRY_SAFE).is_some() {
+            response.extensions_mut().insert(RetrySafe);
+        }
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             orig_proto::strip_connection_headers(response.headers_mut());
         }
