@@ -61,6 +61,16 @@ impl Cluster {
         self.run(kubectl_path(), args, None)
     }
 
+    /// kubectl with these arguments, to be run by the caller: for what streams, or is fed.
+    pub fn kubectl_command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(kubectl_path());
+        command
+            .arg(format!("--kubeconfig={}", self.kubeconfig.display()))
+            .arg(format!("--context={}", self.name))
+            .args(args);
+        command
+    }
+
     /// Runs meshctl and answers with its standard output.
     ///
     /// # Errors

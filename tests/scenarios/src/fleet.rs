@@ -87,15 +87,28 @@ impl Fleet {
         Self::start().unwrap_or_else(|error| panic!("the fleet did not come up: {error:#}"))
     }
 
-    fn start() -> Result<Self> {
+    /// Clusters without a mesh.
+    ///
+    /// # Panics
+    /// With what went wrong.
+    #[must_use]
+    pub fn bare() -> Self {
+        Self::up().unwrap_or_else(|error| panic!("the clusters did not come up: {error:#}"))
+    }
+
+    fn up() -> Result<Self> {
         let scratch = tempfile::tempdir()?;
         let (faults, kubeconfig) = SandboxFaults::start(scratch.path())?;
-        let fleet = Self {
+        Ok(Self {
             east: Cluster::new("east", &kubeconfig),
             west: Cluster::new("west", &kubeconfig),
             faults: Box::new(faults),
             scratch,
-        };
+        })
+    }
+
+    fn start() -> Result<Self> {
+        let fleet = Self::up()?;
         let trust = fleet.scratch("trust");
         let dir = trust.to_str().context("scratch path")?;
         fleet.east.meshctl(&["trust", "init", "--out", dir, "--issuer", "east", "--issuer", "west"])?;
@@ -131,9 +144,9 @@ fn install(cluster: &Cluster, trust: &Path) -> Result<()> {
         "--identity-trust-anchors-file",
         &file("ca.crt"),
         "--identity-issuer-certificate-file",
-        &file(&format!("{}.crt", cluster.name)),
+        &file(&format!("{}-issuer.crt", cluster.name)),
         "--identity-issuer-key-file",
-        &file(&format!("{}.key", cluster.name)),
+        &file(&format!("{}-issuer.key", cluster.name)),
     ])?;
     cluster.apply(&control_plane)?;
     for deployment in ["linkerd-identity", "linkerd-destination", "linkerd-proxy-injector"] {
