@@ -5,7 +5,8 @@
 
 use crate::globals::Globals;
 use crate::{
-    completion, diagnostics, inject, install, multicluster, sandbox, trust, uninstall, upgrade, version,
+    check, completion, diagnostics, inject, install, multicluster, sandbox, trust, uninstall, upgrade,
+    version,
 };
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -31,6 +32,8 @@ enum Command {
     Upgrade(Box<upgrade::Args>),
     /// Print what to delete to be rid of the control plane, for kubectl delete.
     Uninstall(uninstall::Args),
+    /// Check the cluster and the mesh in it.
+    Check(check::Args),
     /// Add workloads to the mesh.
     Inject(Box<inject::Args>),
     /// Take workloads out of the mesh.
@@ -61,6 +64,7 @@ impl Cli {
             Command::Install(args) => block_on(install::run(*args, globals)),
             Command::Upgrade(args) => block_on(upgrade::run(*args, globals)),
             Command::Uninstall(args) => block_on(uninstall::run(args, globals)),
+            Command::Check(args) => block_on(check::run(args, globals)),
             Command::Inject(args) => block_on(inject::run(*args, globals)),
             Command::Uninject(args) => inject::uninject(&args),
             Command::Multicluster(command) => block_on(multicluster::run(command, globals)),

@@ -4,6 +4,7 @@
 //! 1 a check or a request failed, 2 the command line is wrong.
 
 mod charts;
+mod check;
 mod cli;
 mod completion;
 mod diagnostics;
