@@ -5,6 +5,9 @@ use std::path::PathBuf;
 /// An error of the sandbox.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// What was asked for cannot be; one line each.
+    #[error("{}", .0.join("\n"))]
+    Options(Vec<String>),
     /// The machine lacks something; one line each.
     #[error("this machine cannot run the sandbox:\n{}", .0.join("\n"))]
     Preflight(Vec<String>),

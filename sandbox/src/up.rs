@@ -41,24 +41,28 @@ impl Default for UpOptions {
 }
 
 impl UpOptions {
-    /// Everything wrong with the options or missing on this machine.
+    /// Everything wrong with the options, or everything missing on this machine.
     fn check(&self) -> Result<(), Error> {
-        let mut wrong = preflight();
-        for name in &self.clusters {
+        let mut wrong = Vec::new();
+        for (index, name) in self.clusters.iter().enumerate() {
             let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
             if name.is_empty() || name.len() > 40 || !name.chars().all(allowed) || name.starts_with('-') {
                 wrong.push(format!(
                     "cluster name {name:?}: use up to 40 lower-case letters, digits and dashes"
                 ));
             }
-            if self.clusters.iter().filter(|other| *other == name).count() > 1 {
+            if self.clusters[..index].contains(name) {
                 wrong.push(format!("cluster name {name:?} is given twice"));
             }
         }
         if self.clusters.is_empty() || self.clusters.len() > MOST_CLUSTERS {
             wrong.push(format!("{} clusters: name between 1 and {MOST_CLUSTERS}", self.clusters.len()));
         }
-        if wrong.is_empty() { Ok(()) } else { Err(Error::Preflight(wrong)) }
+        if !wrong.is_empty() {
+            return Err(Error::Options(wrong));
+        }
+        let missing = preflight();
+        if missing.is_empty() { Ok(()) } else { Err(Error::Preflight(missing)) }
     }
 
     /// Pod and service subnets of the `index`-th cluster (from 1): the same in every cluster unless `flat`.
@@ -125,7 +129,7 @@ pub struct FaultStatus {
 /// Brings a sandbox up in a process of its own and returns once every cluster is Ready. `report` is told each step.
 ///
 /// # Errors
-/// [`Error::Preflight`] when the machine lacks something, [`Error::AlreadyRunning`], or what kept a cluster from coming
+/// [`Error::Options`], [`Error::Preflight`] when the machine lacks something, [`Error::AlreadyRunning`], or what kept a cluster from coming
 /// up.
 pub fn up(options: &UpOptions, report: &mut dyn FnMut(&str)) -> Result<Status, Error> {
     options.check()?;

@@ -49,6 +49,37 @@ fn start(state: &Path) -> Child {
     child
 }
 
+/// Runs a pod whose process has a word in its command line that no other has; answers the word.
+fn start_pod(kubeconfig: &Path, state: &Path) -> String {
+    let marker = format!("marker-of-{}", state.file_name().unwrap().to_str().unwrap());
+    let pod = serde_json::json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": "sleeper", "annotations": { "sandbox.isthmus.dev/executable.main": "/bin/bash" },
+        },
+        "spec": { "containers": [{
+            "name": "main", "image": "host/bash", "args": ["-c", "sleep infinity & wait", marker],
+        }] },
+    });
+    let file = state.join("pod.json");
+    std::fs::write(&file, pod.to_string()).unwrap();
+    let kubectl = |arguments: &[&str]| {
+        let status = Command::new("kubectl").arg("--kubeconfig").arg(kubeconfig).args(arguments).status();
+        assert!(status.expect("kubectl 1.28 or later must be on PATH").success());
+    };
+    kubectl(&["apply", "-f", file.to_str().unwrap()]);
+    kubectl(&["wait", "--for=condition=Ready", "pod/sleeper", "--timeout=30s"]);
+    assert!(running(&marker) > 0);
+    marker
+}
+
+/// Processes with a word in their command line.
+fn running(word: &str) -> usize {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+    lines.filter(|line| String::from_utf8_lossy(line).contains(word)).count()
+}
+
 /// Processes inside a network namespace.
 fn inhabitants(namespace: &Path) -> Vec<PathBuf> {
     let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
@@ -62,8 +93,12 @@ fn a_killed_supervisor_leaves_no_process_and_its_directory_is_taken_over() {
     let mut child = start(state.path());
     let status = Sandbox::connect(Some(state.path().to_owned())).unwrap().status().unwrap();
     let namespace = std::fs::read_link(&status.clusters[0].netns).unwrap();
+    let marker = start_pod(&status.kubeconfig, state.path());
     child.kill().unwrap();
     child.wait().unwrap();
+    eventually("the pod's process to end", Duration::from_secs(5), || (running(&marker) == 0).then_some(()));
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+    assert!(!mounts.contains(state.path().to_str().unwrap()), "{mounts}");
     let gone = Sandbox::connect(Some(state.path().to_owned()));
     assert!(matches!(gone, Err(Error::NotRunning(_))), "{gone:?}");
     eventually("the processes to end", Duration::from_secs(5), || {
