@@ -65,9 +65,9 @@ async fn install(cluster: &Cluster, trust: &Path) -> Result<()> {
             "--identity-trust-anchors-file",
             &file("ca.crt"),
             "--identity-issuer-certificate-file",
-            &file(&format!("{}.crt", cluster.name)),
+            &file(&format!("{}-issuer.crt", cluster.name)),
             "--identity-issuer-key-file",
-            &file(&format!("{}.key", cluster.name)),
+            &file(&format!("{}-issuer.key", cluster.name)),
         ])
         .await?;
     cluster.apply(&control_plane).await?;
