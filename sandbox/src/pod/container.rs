@@ -301,6 +301,7 @@ impl Keeper {
         self.update(|container| {
             container.state = State::Ended(Ended { code, reason, message, from, to, id });
             container.is_ready = false;
+            container.is_up = false;
             container.has_started = false;
             container.is_done = !again;
         });
@@ -354,6 +355,11 @@ async fn watch(pod: Arc<Pod>, spec: Value, target: Target, complain: mpsc::Sende
         let _ = complain.send(Complaint { reason, grace: None }).await;
         return;
     }
+    pod.update(|record| {
+        if let Some(container) = record.container_mut(&name) {
+            container.is_up = true;
+        }
+    });
     if let Some(probe) = Probe::of(&spec, "startupProbe") {
         let mut failed = false;
         probe

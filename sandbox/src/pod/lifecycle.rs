@@ -63,6 +63,9 @@ async fn live(pod: &Arc<Pod>, crew: &mut Crew) {
     }
     for spec in object::items(&object, "/spec/containers") {
         crew.hire(pod, spec, Role::Main);
+        // One after the other, each with its hook: a classic sidecar that comes first holds up the rest.
+        let name = object::text(spec, "/name");
+        pod.until(|record| record.container(name).is_none_or(super::record::Container::is_launched)).await;
     }
     pod.until(|record| record.containers.iter().all(|c| c.role != Role::Main || c.is_done)).await;
 }

@@ -59,6 +59,8 @@ pub(crate) struct Container {
     pub(crate) last: Option<Ended>,
     /// Passes its readiness probe.
     pub(crate) is_ready: bool,
+    /// Runs, and its hook for that has run.
+    pub(crate) is_up: bool,
     /// Has passed its startup probe.
     pub(crate) has_started: bool,
     /// Will not run again.
@@ -97,6 +99,7 @@ impl Record {
             state: State::Waiting("PodInitializing", String::new()),
             last: None,
             is_ready: false,
+            is_up: false,
             has_started: false,
             is_done: false,
             restarts: 0,
@@ -166,6 +169,15 @@ pub(crate) fn role_of_init(spec: &Value) -> Role {
 }
 
 impl Container {
+    /// Has its first start come to something, good or bad? Until then the containers after it wait.
+    pub(crate) fn is_launched(&self) -> bool {
+        match &self.state {
+            State::Waiting("ContainerCreating" | "PodInitializing", _) => self.is_done,
+            State::Running(_) => self.is_up,
+            _ => true,
+        }
+    }
+
     fn has_succeeded(&self) -> bool {
         matches!(&self.state, State::Ended(ended) if ended.code == 0)
     }
