@@ -293,3 +293,8 @@ where
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(in crate::outbound) use tests::backends as backends_for_tests;

@@ -303,3 +303,6 @@ pub(crate) fn sorted(labels: &std::collections::HashMap<String, String>) -> Vec<
     pairs.sort_unstable();
     pairs
 }
+
+#[cfg(test)]
+mod tests;

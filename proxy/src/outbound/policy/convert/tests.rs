@@ -1,0 +1,129 @@
+use super::*;
+use crate::outbound::discovery::backends_for_tests as backends;
+use mesh_api::http_route::{HttpFailureInjector, HttpRouteMatch, PathMatch, path_match};
+use mesh_api::opaque_route::Forbidden;
+
+fn backend(path: &str) -> api::http_route::RouteBackend {
+    let dst = backend::endpoint_discovery::DestinationGet { path: path.to_owned() };
+    let discovery = backend::EndpointDiscovery { kind: Some(backend::endpoint_discovery::Kind::Dst(dst)) };
+    let balancer = backend::BalanceP2c { discovery: Some(discovery), load: None };
+    let backend = api::Backend { kind: Some(backend::Kind::Balancer(balancer)), ..api::Backend::default() };
+    api::http_route::RouteBackend { backend: Some(backend), ..api::http_route::RouteBackend::default() }
+}
+
+fn tiers(paths: &[&str]) -> api::http_route::Rule {
+    use api::http_route::{Distribution, distribution};
+    let first = distribution::FirstAvailable { backends: paths.iter().map(|p| backend(p)).collect() };
+    let backends = Distribution { kind: Some(distribution::Kind::FirstAvailable(first)) };
+    api::http_route::Rule { backends: Some(backends), ..api::http_route::Rule::default() }
+}
+
+fn http1(rules: Vec<api::http_route::Rule>, accrual: Option<api::FailureAccrual>) -> api::OutboundPolicy {
+    let routes = vec![api::HttpRoute { rules, ..api::HttpRoute::default() }];
+    let kind = Kind::Http1(api::proxy_protocol::Http1 { routes, failure_accrual: accrual });
+    api::OutboundPolicy { protocol: Some(api::ProxyProtocol { kind: Some(kind) }), metadata: None }
+}
+
+fn rules(snapshot: &Snapshot) -> &[Rule<Arc<HttpRule>>] {
+    match &snapshot.protocol {
+        Protocol::Http1(http) => &http.routes[0].rules,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn tiers_keep_their_order_and_carry_the_accrual() {
+    let backoff = api::ExponentialBackoff {
+        min_backoff: Some(mesh_api::convert::duration(Duration::from_secs(2))),
+        max_backoff: Some(mesh_api::convert::duration(Duration::from_secs(9))),
+        jitter_ratio: 0.5,
+        respect_retry_after_hint: false,
+    };
+    let consecutive = failure_accrual::ConsecutiveFailures { max_failures: 7, backoff: Some(backoff) };
+    let kind = Some(failure_accrual::Kind::ConsecutiveFailures(consecutive));
+    let accrual = api::FailureAccrual { kind, ejection: None };
+    let snapshot =
+        policy(http1(vec![tiers(&["local.a:80", "west.a:80"])], Some(accrual)), &backends()).unwrap();
+    let Distribution::First(tiers, _) = &rules(&snapshot)[0].value.backends else { panic!("tiers") };
+    let names: Vec<_> = tiers.iter().map(|t| &*t.backend.name).collect();
+    assert_eq!(names, ["local.a:80", "west.a:80"]);
+    let accrual = tiers[0].backend.setup.accrual;
+    assert_eq!((accrual.max_failures, accrual.backoff.min), (7, Duration::from_secs(2)));
+}
+
+#[tokio::test]
+async fn a_rule_we_cannot_match_takes_no_requests_rather_than_all() {
+    let regex = PathMatch { kind: Some(path_match::Kind::Regex("(".to_owned())) };
+    let mut broken = tiers(&["a:80"]);
+    broken.matches = vec![HttpRouteMatch { path: Some(regex), ..HttpRouteMatch::default() }];
+    let snapshot = policy(http1(vec![broken], None), &backends()).unwrap();
+    assert!(rules(&snapshot).is_empty());
+}
+
+#[tokio::test]
+async fn a_filter_we_cannot_make_fails_requests_visibly() {
+    use api::http_route::{Filter as ApiFilter, filter};
+    let injector = HttpFailureInjector { status: 7, message: String::new(), ratio: None };
+    let mut rule = tiers(&["a:80"]);
+    rule.filters = vec![ApiFilter { kind: Some(filter::Kind::FailureInjector(injector)) }];
+    let snapshot = policy(http1(vec![rule], None), &backends()).unwrap();
+    let filters = &rules(&snapshot)[0].value.filters;
+    assert!(matches!(&filters[..], [Filter::Fail { status, .. }] if status.as_u16() == 500));
+}
+
+#[tokio::test]
+async fn a_policy_that_answers_403_to_everything_is_forbidden() {
+    use api::http_route::{Filter as ApiFilter, filter};
+    let injector = HttpFailureInjector { status: 403, message: "not exported".to_owned(), ratio: None };
+    let mut rule = tiers(&["a:80"]);
+    rule.filters = vec![ApiFilter { kind: Some(filter::Kind::FailureInjector(injector)) }];
+    let snapshot = policy(http1(vec![rule.clone()], None), &backends()).unwrap();
+    assert_eq!(snapshot.forbidden(), Some("not exported"));
+    let partly = policy(http1(vec![rule, tiers(&["a:80"])], None), &backends()).unwrap();
+    assert_eq!(partly.forbidden(), None);
+    assert_eq!(policy(http1(vec![], None), &backends()).unwrap().forbidden(), None);
+}
+
+#[tokio::test]
+async fn a_forbidden_opaque_route_refuses_connections() {
+    use api::opaque_route::{Filter as ApiFilter, Rule as ApiRule, filter};
+    let filters = vec![ApiFilter { kind: Some(filter::Kind::Forbidden(Forbidden {})) }];
+    let route = api::OpaqueRoute {
+        metadata: Some(mesh_api::convert::default_metadata("undefined-port")),
+        rules: vec![ApiRule { filters, backends: None }],
+    };
+    let kind = Kind::Opaque(api::proxy_protocol::Opaque { routes: vec![route] });
+    let message =
+        api::OutboundPolicy { protocol: Some(api::ProxyProtocol { kind: Some(kind) }), metadata: None };
+    assert_eq!(policy(message, &backends()).unwrap().forbidden(), Some("undefined-port"));
+}
+
+#[tokio::test]
+async fn a_policy_without_a_protocol_is_an_error() {
+    assert!(policy(api::OutboundPolicy::default(), &backends()).is_err());
+}
+
+#[tokio::test]
+async fn profiles_name_a_service_an_endpoint_or_nothing() {
+    let backends = backends();
+    let service = DestinationProfile {
+        fully_qualified_name: "web.shop.svc.cluster.local".to_owned(),
+        ..Default::default()
+    };
+    let name = |snapshot: &Snapshot| match &snapshot.protocol {
+        Protocol::Opaque(opaque) | Protocol::Detect { opaque, .. } => match &opaque.backends {
+            Distribution::First(tiers, _) => tiers[0].backend.name.to_string(),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    };
+    let snapshot = profile_policy(&service, 8080, &backends).unwrap();
+    assert_eq!(name(&snapshot), "web.shop.svc.cluster.local:8080");
+    let addr: std::net::SocketAddr = "10.42.0.7:8080".parse().unwrap();
+    let endpoint = WeightedAddr { addr: Some(addr.into()), ..WeightedAddr::default() };
+    let pod = DestinationProfile { endpoint: Some(endpoint), opaque_protocol: true, ..Default::default() };
+    let snapshot = profile_policy(&pod, 8080, &backends).unwrap();
+    assert!(matches!(snapshot.protocol, Protocol::Opaque(_)));
+    assert_eq!(name(&snapshot), "10.42.0.7:8080");
+    assert!(profile_policy(&DestinationProfile::default(), 80, &backends).is_none());
+}
