@@ -279,6 +279,15 @@ impl fmt::Display for ConfigErrors {
     }
 }
 
+impl Policy {
+    /// What tells this proxy apart from others of its identity: the pod's name, or the whole workload token.
+    pub fn instance(&self) -> String {
+        let pod = serde_json::from_str::<serde_json::Value>(&self.workload).ok();
+        let pod = pod.and_then(|workload| workload.get("pod")?.as_str().map(ToOwned::to_owned));
+        pod.unwrap_or_else(|| self.workload.clone())
+    }
+}
+
 impl Config {
     /// Reads the process environment.
     ///

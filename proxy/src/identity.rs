@@ -1,6 +1,8 @@
 //! Getting and renewing the certificate: key and request are made here, the token proves the pod, the identity service
 //! signs. A failed renewal keeps the old certificate and tries again.
 
+pub mod trust;
+
 use crate::config::Identities;
 use crate::control::ControlChannel;
 use mesh_api::identity::identity_client::IdentityClient;

@@ -8,7 +8,7 @@ use crate::config::{Config, Env};
 use crate::control::{ControlChannel, Dns};
 use crate::drain::Drain;
 use crate::error::Error;
-use crate::identity::Certifier;
+use crate::identity::{self, Certifier};
 use crate::inbound::policies::Policies;
 use crate::outbound::discovery::Discovery;
 use crate::shared::Shared;
@@ -16,7 +16,7 @@ use crate::worker::{self, Worker};
 use mesh_metrics::{Labels, Registry, register_process};
 use mesh_net::OriginalDst;
 use mesh_runtime::LogHandle;
-use mesh_tls::{MeshTls, TrustBundle};
+use mesh_tls::MeshTls;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -55,7 +55,7 @@ pub fn run(config: Config, options: Options) -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(|error| start("control runtime", error))?;
-    let bundle = TrustBundle::from_pem(&config.identity.trust_anchors)
+    let bundle = identity::trust::initial(&config.identity)
         .map_err(|error| start("LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS", error))?;
     let tls = MeshTls::new(config.identity.local.clone(), bundle).map_err(|error| start("TLS", error))?;
     let registry = Registry::new();
@@ -80,6 +80,13 @@ async fn serve(shared: Shared, mut options: Options) -> Result<(), Error> {
     let dns = Arc::new(Dns::system(config.dns_ttl));
     let channel = |service| ControlChannel::new(service, shared.tls.clone(), Arc::clone(&dns));
     let identity = channel(config.identity.service.clone());
+    let trust = identity::trust::follow(
+        config.identity.clone(),
+        shared.tls.clone(),
+        identity.clone(),
+        config.policy.instance(),
+    );
+    tokio::spawn(trust);
     let policy = channel(config.policy.service.clone());
     let destination = channel(config.destination.service.clone());
     let certifier = Certifier::new(config.identity.clone(), shared.tls.clone(), identity, &shared.registry);

@@ -28,6 +28,7 @@ fn the_injectors_environment_is_enough() {
     assert_eq!(config.inbound.listen, "[::]:4143".parse().unwrap());
     assert_eq!(config.outbound.listen, ["127.0.0.1:4140".parse().unwrap()]);
     assert_eq!(config.inbound.detect_timeout, Duration::from_secs(10));
+    assert_eq!(config.policy.instance(), "web");
     assert!(config.gateway.is_none());
     assert!(config.identity.service.identity.is_some());
     assert!(config.destination.service.identity.is_none(), "loopback is plaintext");

@@ -9,6 +9,8 @@ use mesh_api::inbound::inbound_server_policies_server::{InboundServerPolicies, I
 use mesh_api::inbound::{self as api, PortSpec, Server};
 use mesh_api::outbound::outbound_policies_server::OutboundPoliciesServer;
 use mesh_api::tonic::{self, Request, Response, Status};
+use mesh_api::trust::trust_server::{Trust, TrustServer};
+use mesh_api::trust::{Bundle, Held};
 use mesh_tls::Authority;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -45,6 +47,32 @@ impl IdentityService for Signer {
     }
 }
 
+/// Tells every proxy the bundle set, and notes what proxies say they hold.
+#[derive(Clone, Default)]
+pub(crate) struct TrustService {
+    pub(crate) bundle: watch::Sender<String>,
+    pub(crate) held: watch::Sender<Held>,
+}
+
+#[tonic::async_trait]
+impl Trust for TrustService {
+    type WatchStream = BoxStream<'static, Result<Bundle, Status>>;
+
+    async fn watch(
+        &self,
+        said: Request<tonic::Streaming<Held>>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let (mut said, held) = (said.into_inner(), self.held.clone());
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = said.message().await {
+                held.send_replace(message);
+            }
+        });
+        let bundles = WatchStream::new(self.bundle.subscribe()).filter(|pem| !pem.is_empty());
+        Ok(Response::new(Box::pin(bundles.map(|pem| Ok(Bundle { pem, sha256: String::new() })))))
+    }
+}
+
 /// Says of every port what was set for it, and NOT_FOUND until then.
 #[derive(Clone, Default)]
 pub(crate) struct PolicyService(Arc<Mutex<HashMap<u32, watch::Sender<Option<Server>>>>>);
@@ -75,12 +103,18 @@ impl InboundServerPolicies for PolicyService {
 }
 
 /// Serves all on one loopback port.
-pub(crate) async fn serve(signer: Signer, policy: PolicyService, destinations: Destinations) -> SocketAddr {
+pub(crate) async fn serve(
+    signer: Signer,
+    trust: TrustService,
+    policy: PolicyService,
+    destinations: Destinations,
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     tokio::spawn(
         tonic::transport::Server::builder()
             .add_service(IdentityServer::new(signer))
+            .add_service(TrustServer::new(trust))
             .add_service(InboundServerPoliciesServer::new(policy))
             .add_service(OutboundPoliciesServer::new(destinations.clone()))
             .add_service(DestinationServer::new(destinations))

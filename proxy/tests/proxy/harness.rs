@@ -1,6 +1,6 @@
 //! A mesh of one proxy: its authorities, its control plane, itself, and clients of it.
 
-use crate::control::{PolicyService, Signer, serve};
+use crate::control::{PolicyService, Signer, TrustService, serve};
 use crate::destinations::Destinations;
 use http::{Request, Response, Version};
 use http_body_util::{BodyExt, Full};
@@ -37,6 +37,7 @@ pub(crate) struct Mesh {
     pub(crate) trust: Trust,
     pub(crate) policy: PolicyService,
     pub(crate) destinations: Destinations,
+    pub(crate) anchors: TrustService,
     control: SocketAddr,
 }
 
@@ -88,8 +89,9 @@ impl Mesh {
         let policy = PolicyService::default();
         let destinations = Destinations::default();
         let signer = Signer { issuer: Arc::clone(&trust.issuer), lifetime: Duration::from_secs(600) };
-        let control = serve(signer, policy.clone(), destinations.clone()).await;
-        Arc::new(Self { trust, policy, destinations, control })
+        let anchors = TrustService::default();
+        let control = serve(signer, anchors.clone(), policy.clone(), destinations.clone()).await;
+        Arc::new(Self { trust, policy, destinations, anchors, control })
     }
 
     /// Starts a proxy and waits until it is ready.

@@ -1,8 +1,8 @@
 //! Certification over TLS, and renewal.
 
-use crate::control::{PolicyService, Signer, serve};
+use crate::control::{PolicyService, Signer, TrustService, serve};
 use crate::destinations::Destinations;
-use crate::harness::{CLIENT, LIMIT, Trust};
+use crate::harness::{CLIENT, LIMIT, Mesh, Proxy, SERVER, Setup, Trust, get};
 use mesh_metrics::Registry;
 use mesh_proxy::config::{ControlAddr, Identities};
 use mesh_proxy::control::{ControlChannel, Dns};
@@ -18,7 +18,8 @@ const IDENTITY: &str = "linkerd-identity.linkerd.serviceaccount.identity.linkerd
 /// An identity service behind mesh TLS as `name`, as it is behind its own sidecar; gives its port.
 async fn identity_service(trust: &Trust, name: &str) -> u16 {
     let signer = Signer { issuer: Arc::clone(&trust.issuer), lifetime: Duration::from_secs(60) };
-    let service = serve(signer, PolicyService::default(), Destinations::default()).await;
+    let service =
+        serve(signer, TrustService::default(), PolicyService::default(), Destinations::default()).await;
     let acceptor = trust.credentials(name).acceptor().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -95,4 +96,30 @@ async fn an_impostor_gets_no_token() {
     let tls = certified(&trust, identity_service(&trust, CLIENT).await, &token);
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(!tls.is_ready());
+}
+
+#[tokio::test]
+async fn trust_anchors_change_without_a_restart() {
+    let mesh = Mesh::new().await;
+    let app = crate::app::http().await;
+    let proxy: Proxy = mesh.proxy(Setup { identity: SERVER, app, ..Setup::default() }).await;
+    let old = TrustBundle::from_pem(&mesh.trust.root.cert_pem()).unwrap();
+    let mut held = mesh.anchors.held.subscribe();
+    let says =
+        |wanted: String| move |held: &mesh_api::trust::Held| held.sha256 == wanted && held.instance == "web";
+    tokio::time::timeout(LIMIT, held.wait_for(says(old.sha256().to_owned()))).await.unwrap().unwrap();
+    // A client of another authority is a stranger, until its root is among the anchors.
+    let other = Trust::new();
+    let both = format!("{}{}", mesh.trust.root.cert_pem(), other.root.cert_pem());
+    let new = TrustBundle::from_pem(&both).unwrap().sha256().to_owned();
+    mesh.anchors.bundle.send_replace(both.clone());
+    tokio::time::timeout(LIMIT, held.wait_for(says(new.clone()))).await.unwrap().unwrap();
+    assert!(proxy.admin("/env.json").await.1.contains(&new));
+    let stranger = other.credentials(CLIENT);
+    stranger.set_bundle(TrustBundle::from_pem(&both).unwrap()).unwrap();
+    let connector = stranger.connector(mesh_tls::Alpn::None).unwrap();
+    let name = mesh_tls::server_name(SERVER).unwrap();
+    let stream = connector.connect(name, proxy.plain().await).await.unwrap();
+    let response = get(stream, http::Version::HTTP_11, "/").await;
+    assert_eq!(response.headers()["x-seen-l5d-client-id"], CLIENT);
 }
