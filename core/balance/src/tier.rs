@@ -86,7 +86,7 @@ pub enum Choice {
 }
 
 /// Chooses among tiers in order of preference. `passed` counts the requests that passed over a better tier, shared by
-/// the workers: every [`PROBE_EVERY`]th of them probes the best tier that can be probed.
+/// the workers: every hundredth of them probes the best tier that can be probed.
 pub fn choose(standings: &[Standing], passed: &AtomicU64) -> Choice {
     let serving = standings.iter().position(|s| *s == Standing::Up);
     let better = &standings[..serving.unwrap_or(0)];
