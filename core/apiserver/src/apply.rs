@@ -149,3 +149,28 @@ pub(crate) fn track(
     }
     managers.write(new);
 }
+
+/// Undoes a change that is nothing but new times of managers, so that repeating a request stores nothing.
+pub(crate) fn settle(old: &Value, new: &mut Value) {
+    let timeless = |entries: &Value| -> Vec<Value> {
+        let mut entries = entries.as_array().cloned().unwrap_or_default();
+        for entry in entries.iter_mut().filter_map(Value::as_object_mut) {
+            entry.remove("time");
+        }
+        entries
+    };
+    let (before, after) = (&old["metadata"]["managedFields"], &new["metadata"]["managedFields"]);
+    if before == after || !before.is_array() {
+        return;
+    }
+    // Their order follows the times.
+    let (was, is) = (timeless(before), timeless(after));
+    if was.len() != is.len() || !was.iter().all(|entry| is.contains(entry)) {
+        return;
+    }
+    let mut settled = new.clone();
+    settled["metadata"]["managedFields"] = before.clone();
+    if settled == *old {
+        *new = settled;
+    }
+}

@@ -405,3 +405,19 @@ async fn strategic_patches_end_where_kubectls_own_do() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn applying_again_stores_nothing() {
+    let cluster = start().await;
+    // The name's field is one value to server-side apply, and defaulted within.
+    let env = r#"env: [{name: NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}], image:"#;
+    let manifest = SHOP.replace("image:", env);
+    let args = ["apply", "--server-side", "-f", "-"];
+    let path = ["get", "deploy", "web", "-n", "shop", "-o", "jsonpath={.metadata.resourceVersion}"];
+    kubectl_with(&cluster, &args, &manifest).await.expect("applied");
+    let before = kubectl(&cluster, &path).await;
+    // Times are kept in whole seconds: the second request must fall into another one.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    kubectl_with(&cluster, &args, &manifest).await.expect("applied");
+    assert_eq!(kubectl(&cluster, &path).await, before);
+}

@@ -2,7 +2,7 @@
 
 use super::{ATTEMPTS, Api, Target, Write, Written, check_type};
 use crate::admit::Admit;
-use crate::apply::{Owner, track};
+use crate::apply::{Owner, settle, track};
 use crate::convert;
 use crate::error::{ApiError, FieldError};
 use crate::object;
@@ -84,6 +84,7 @@ impl Api {
         let validated =
             self.webhooks.validate(self, write, target, "UPDATE", Some(&new), Some(&before)).await?;
         warnings.extend(validated);
+        settle(&before, &mut new);
         let object = match self.commit(write, target, old, new)? {
             Some(object) => object,
             None => return Ok(None),

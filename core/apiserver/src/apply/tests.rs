@@ -1,4 +1,4 @@
-use super::{Owner, apply, track};
+use super::{Owner, apply, settle, track};
 use crate::error::ApiError;
 use crate::resource::{Registry, ResourceDef};
 use proptest::prelude::*;
@@ -45,6 +45,20 @@ fn applying_the_same_again_changes_nothing() {
     let first = applied(None, &containers(&["a"]), "kubectl", false).unwrap();
     let later = Owner { now: "2026-01-01T00:00:00Z", ..by("kubectl") };
     assert_eq!(apply(&deployments(), "v1", Some(&first), &containers(&["a"]), &later, false).unwrap(), first);
+}
+
+#[test]
+fn new_times_alone_are_no_change() {
+    let old = applied(None, &containers(&["a"]), "kubectl", false).unwrap();
+    let mut new = old.clone();
+    new["metadata"]["managedFields"][0]["time"] = json!("2026-01-01T00:00:00Z");
+    let mut changed = new.clone();
+    settle(&old, &mut new);
+    assert_eq!(new, old);
+    changed["spec"]["replicas"] = json!(9);
+    let kept = changed.clone();
+    settle(&old, &mut changed);
+    assert_eq!(changed, kept);
 }
 
 #[test]
