@@ -140,8 +140,11 @@ impl Cluster {
         })
     }
 
-    /// Notes whether a fault keeps the API from being reached.
+    /// Notes whether a fault keeps the API from being reached, and cuts who is still connected.
     pub(crate) fn set_stopped(&self, stopped: bool) {
+        if stopped {
+            self.api.cut_connections();
+        }
         self.stopped.store(stopped, Ordering::Relaxed);
     }
 

@@ -36,7 +36,20 @@ fn two_clusters_come_up_quickly_and_reach_each_other_until_partitioned() {
     assert!(!reaches("198.18.2.2:6443"));
     bed.sandbox.heal().unwrap();
     assert!(reaches("198.18.2.2:6443"));
+    // A connection that is open when the API stops ends by itself: nothing is sent on it.
+    let held = std::thread::spawn({
+        let sandbox = bed.sandbox.clone();
+        move || {
+            sandbox.exec(
+                "east",
+                None,
+                &["timeout", "5", "bash", "-c", "exec 3<>/dev/tcp/198.18.2.2/6443; cat <&3"],
+            )
+        }
+    });
+    std::thread::sleep(Duration::from_millis(300));
     bed.sandbox.stop_api("west").unwrap();
+    assert_ne!(held.join().unwrap().unwrap().code, Some(124), "the open connection was not cut");
     assert!(!reaches("198.18.2.2:6443"));
     bed.sandbox.start_api("west").unwrap();
     assert!(reaches("198.18.2.2:6443"));

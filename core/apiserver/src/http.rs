@@ -31,6 +31,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch as watch_channel;
 use tokio_util::sync::CancellationToken;
 
 /// How long a client may take for its TLS handshake.
@@ -46,6 +47,8 @@ pub(crate) struct Server {
     pub(crate) pod_streams: Option<Arc<dyn PodStreams>>,
     pub(crate) advertised: String,
     pub(crate) stop: CancellationToken,
+    /// Told whenever connections from outside are to be cut.
+    pub(crate) cut: watch_channel::Sender<()>,
     /// Discovery and OpenAPI documents by path, good for one generation of the registry.
     pub(crate) documents: Mutex<(u64, HashMap<String, Response<bytes::Bytes>>)>,
 }
@@ -73,7 +76,13 @@ pub(crate) async fn accept(server: Arc<Server>, listener: TcpListener, tls: TlsA
 async fn connection(server: Arc<Server>, stream: TcpStream, tls: TlsAcceptor) {
     // Without it small watch events wait for acknowledgements.
     let _ = stream.set_nodelay(true);
-    let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+    let is_local = stream.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let mut cut = server.cut.subscribe();
+    let handshake = tokio::select! {
+        done = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)) => done,
+        Ok(()) = cut.changed(), if !is_local => return,
+    };
+    let stream = match handshake {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
         Err(_) => return tracing::debug!("TLS handshake timed out"),
@@ -92,6 +101,7 @@ async fn connection(server: Arc<Server>, stream: TcpStream, tls: TlsAcceptor) {
     let mut connection = std::pin::pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
+        Ok(()) = cut.changed(), if !is_local => return,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             match tokio::time::timeout(GRACE, connection).await {

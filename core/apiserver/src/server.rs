@@ -20,7 +20,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Life of the server's own authority and certificate: longer than any sandbox.
@@ -89,6 +89,7 @@ pub struct Handle {
     cluster_name: Arc<str>,
     addresses: Arc<[SocketAddr]>,
     stop: CancellationToken,
+    cut: watch::Sender<()>,
 }
 
 impl ApiServer {
@@ -120,13 +121,14 @@ impl ApiServer {
         });
         let advertised = if config.advertised.is_empty() { addresses.clone() } else { config.advertised };
         world::found(&api, &advertised);
-        let stop = CancellationToken::new();
+        let (stop, cut) = (CancellationToken::new(), watch::Sender::new(()));
         tokio::spawn(stop.clone().run_until_cancelled_owned(collect::run(api.clone(), jobs)));
         let server = Arc::new(Server {
             api: api.clone(),
             pod_streams: config.pod_streams,
             advertised: advertised.first().map(ToString::to_string).unwrap_or_default(),
             stop: stop.clone(),
+            cut: cut.clone(),
             documents: parking_lot::Mutex::default(),
         });
         for listener in config.listeners {
@@ -140,6 +142,7 @@ impl ApiServer {
             cluster_name: config.cluster_name.into(),
             addresses: addresses.into(),
             stop,
+            cut,
         })
     }
 }
@@ -229,13 +232,18 @@ impl Handle {
 
     /// Forgets past changes, as etcd's compaction does: watches and lists from older revisions get 410.
     pub fn compact(&self) {
-        self.api.store.compact();
+        self.api.store.compact(self.api.store.revision());
     }
 
     /// What it all works on.
     #[cfg(test)]
     pub(crate) fn api(&self) -> &Api {
         &self.api
+    }
+
+    /// Cuts, without grace, every connection that did not come over loopback, as an outage would. New ones are served.
+    pub fn cut_connections(&self) {
+        self.cut.send_replace(());
     }
 
     /// Stops serving. Watches end; connections get half a second.
