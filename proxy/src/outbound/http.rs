@@ -45,8 +45,14 @@ pub struct Service {
 #[derive(Default)]
 struct Resolved {
     snapshot: Option<Arc<Snapshot>>,
-    routes: Vec<(*const HttpRule, Rc<RouteMetrics>)>,
-    backends: Vec<(*const RouteBackend, Rc<BackendMetrics>)>,
+    routes: Vec<Rc<ResolvedRule>>,
+}
+
+/// A rule with its metric handles. Holding the rule keeps its address, and those of its backends, its own.
+struct ResolvedRule {
+    rule: Arc<HttpRule>,
+    metrics: RouteMetrics,
+    backends: RefCell<Vec<(*const RouteBackend, Rc<BackendMetrics>)>>,
 }
 
 impl Service {
@@ -67,17 +73,17 @@ impl Service {
         let snapshot = self.snapshot()?;
         let policy = self.policy(&snapshot)?;
         let found = mesh_rules::find(&policy.routes, &request).ok_or(Error::RouteNotFound)?;
-        let (rule, by) = (Arc::clone(found.value), found.by);
-        let route = self.route_metrics(&rule);
+        let (route, by) = (self.resolve(&snapshot, found.value), found.by);
+        let rule = &route.rule;
         if let Err(answer) = apply_request(&rule.filters, &mut request, by, rand::random()) {
-            route.statuses.inc(None, "");
+            route.metrics.statuses.inc(None, "");
             return short_circuit(answer);
         }
         let client_upgrade = upgrade::of_request(&mut request);
         let connect = *request.method() == ::http::Method::CONNECT;
         let client = Client::of(&request);
         let template = Template::new(request, rule.retry.as_ref().map(|retry| retry.max_bytes));
-        let attempts = self.attempts(&rule, &route, &template);
+        let attempts = self.attempts(&route, &template);
         let limit = [rule.timeouts.request, rule.timeouts.response].into_iter().flatten().min();
         let deadline = limit.map(|limit| (tokio::time::Instant::now() + limit, limit));
         let result = match deadline {
@@ -88,8 +94,8 @@ impl Service {
             None => attempts.await,
         };
         match &result {
-            Ok(response) => route.statuses.inc(Some(response.status()), ""),
-            Err(error) => route.statuses.inc(None, error.label()),
+            Ok(response) => route.metrics.statuses.inc(Some(response.status()), ""),
+            Err(error) => route.metrics.statuses.inc(None, error.label()),
         }
         let mut response = result?;
         apply_response(&rule.filters, response.headers_mut());
@@ -108,20 +114,24 @@ impl Service {
 
     /// Tries endpoints until one answers: other endpoints and tiers as long as nothing reached an application, and by the
     /// route's retry policy.
-    async fn attempts(
-        &self,
-        rule: &HttpRule,
-        route: &RouteMetrics,
-        template: &Template,
-    ) -> Result<Response<Body>, Error> {
+    async fn attempts(&self, route: &ResolvedRule, template: &Template) -> Result<Response<Body>, Error> {
+        let rule = &route.rule;
         let mut tried: SmallVec<[SocketAddr; 4]> = SmallVec::new();
         let mut last: Option<Result<Response<Body>, Error>> = None;
-        let (mut safe, mut retries) = (0, 0);
+        let (mut safe, mut retries, mut once_more) = (0, 0, true);
         loop {
             let (backend, ticket) = match self.outbound.place(&rule.backends, &tried, Use::Http).await {
                 Ok(place) => place,
-                // What the last endpoint said tells more than that there is no other.
-                Err(error) => return last.unwrap_or(Err(error)),
+                Err(error) => match last.take() {
+                    // A connection that went away says nothing about the endpoint: where there is no other, it gets another.
+                    Some(Err(Error::Request(_) | Error::NotSent(_))) if once_more && !tried.is_empty() => {
+                        once_more = false;
+                        tried.clear();
+                        continue;
+                    }
+                    // What the last endpoint said tells more than that there is no other.
+                    last => return last.unwrap_or(Err(error)),
+                },
             };
             let mut request = template.request(&ticket.peer().endpoint.transport)?;
             if let Err(answer) = apply_request(&backend.filters, &mut request, None, rand::random()) {
@@ -129,7 +139,8 @@ impl Service {
             }
             let addr = ticket.peer().endpoint.addr;
             let limit = rule.retry.as_ref().filter(|r| retries < r.max).and_then(|r| r.timeout);
-            let result = self.attempt(backend, ticket, request, limit).await;
+            let metrics = self.backend_metrics(route, backend);
+            let result = attempt(backend, &metrics, ticket, request, limit).await;
             match verdict(&result, rule.retry.as_ref(), template.is_idempotent()) {
                 Verdict::Final => return result,
                 Verdict::Safe => {
@@ -147,56 +158,11 @@ impl Service {
                     }
                     let delay = retry.backoff.map_or(Duration::ZERO, |b| b.delay(retries, rand::random()));
                     retries += 1;
-                    route.retries.inc();
+                    route.metrics.retries.inc();
                     tokio::time::sleep(delay).await;
                 }
             }
             last = Some(result);
-        }
-    }
-
-    /// Sends a request to one endpoint.
-    async fn attempt(
-        &self,
-        backend: &RouteBackend,
-        ticket: Ticket,
-        request: Request<Body>,
-        limit: Option<Duration>,
-    ) -> Result<Response<Body>, Error> {
-        let started = Instant::now();
-        let metrics = self.backend_metrics(backend);
-        metrics.requests.inc();
-        ticket.peer().metrics.requests.inc();
-        let grpc = is_grpc(request.headers());
-        let sending = ticket.peer().pool.send(request);
-        let result = match limit {
-            None => sending.await,
-            Some(limit) => match tokio::time::timeout(limit, sending).await {
-                Ok(result) => result,
-                Err(_) => Err(Error::ResponseTimeout(limit)),
-            },
-        };
-        match result {
-            Ok(mut response) => {
-                ticket.answered(started.elapsed());
-                metrics.statuses.inc(Some(response.status()), "");
-                orig_proto::restore_response(&mut response);
-                if ticket.peer().endpoint.transport.tls.is_none() {
-                    // Only proxies of the mesh are believed that nothing reached an application.
-                    response.headers_mut().remove(&RETRY_SAFE);
-                }
-                apply_response(&backend.filters, response.headers_mut());
-                Ok(Account::of(ticket, &response, grpc, started).observe(response))
-            }
-            Err(error) => {
-                metrics.statuses.inc(None, error.label());
-                // Failed connections are accounted for where they are made.
-                if !matches!(error, Error::Connect { .. } | Error::ConnectTimeout { .. } | Error::Tls { .. })
-                {
-                    ticket.settle(false);
-                }
-                Err(error)
-            }
         }
     }
 
@@ -219,34 +185,28 @@ impl Service {
         }
     }
 
-    fn route_metrics(&self, rule: &Arc<HttpRule>) -> Rc<RouteMetrics> {
+    fn resolve(&self, snapshot: &Arc<Snapshot>, rule: &Arc<HttpRule>) -> Rc<ResolvedRule> {
         let resolved = &mut *self.resolved.borrow_mut();
-        let snapshot = self.snapshots.borrow();
-        let same = match (&resolved.snapshot, &*snapshot) {
-            (Some(known), Some(now)) => Arc::ptr_eq(known, now),
-            _ => false,
-        };
-        if !same {
-            // Holding the snapshot keeps its rules, so that their addresses stay theirs.
-            *resolved = Resolved { snapshot: snapshot.clone(), ..Resolved::default() };
+        if !resolved.snapshot.as_ref().is_some_and(|known| Arc::ptr_eq(known, snapshot)) {
+            *resolved = Resolved { snapshot: Some(Arc::clone(snapshot)), routes: Vec::new() };
         }
-        let key = Arc::as_ptr(rule);
-        if let Some((_, found)) = resolved.routes.iter().find(|(known, _)| std::ptr::eq(*known, key)) {
+        if let Some(found) = resolved.routes.iter().find(|known| Arc::ptr_eq(&known.rule, rule)) {
             return Rc::clone(found);
         }
-        let metrics = Rc::new(self.outbound.metrics.route(&rule.labels));
-        resolved.routes.push((key, Rc::clone(&metrics)));
-        metrics
+        let metrics = self.outbound.metrics.route(&rule.labels);
+        let found = ResolvedRule { rule: Arc::clone(rule), metrics, backends: RefCell::default() };
+        resolved.routes.push(Rc::new(found));
+        Rc::clone(&resolved.routes[resolved.routes.len() - 1])
     }
 
-    fn backend_metrics(&self, backend: &RouteBackend) -> Rc<BackendMetrics> {
-        let resolved = &mut *self.resolved.borrow_mut();
+    fn backend_metrics(&self, route: &ResolvedRule, backend: &RouteBackend) -> Rc<BackendMetrics> {
+        let mut backends = route.backends.borrow_mut();
         let key = std::ptr::from_ref(backend);
-        if let Some((_, found)) = resolved.backends.iter().find(|(known, _)| std::ptr::eq(*known, key)) {
+        if let Some((_, found)) = backends.iter().find(|(known, _)| std::ptr::eq(*known, key)) {
             return Rc::clone(found);
         }
         let metrics = Rc::new(self.outbound.metrics.backend(&backend.labels));
-        resolved.backends.push((key, Rc::clone(&metrics)));
+        backends.push((key, Rc::clone(&metrics)));
         metrics
     }
 }
@@ -261,6 +221,49 @@ impl Handler for Service {
                 tracing::info!(destination = self.name, %error, "request failed");
                 error.response(grpc)
             }
+        }
+    }
+}
+
+/// Sends a request to one endpoint.
+async fn attempt(
+    backend: &RouteBackend,
+    metrics: &BackendMetrics,
+    ticket: Ticket,
+    request: Request<Body>,
+    limit: Option<Duration>,
+) -> Result<Response<Body>, Error> {
+    let started = Instant::now();
+    metrics.requests.inc();
+    ticket.peer().metrics.requests.inc();
+    let grpc = is_grpc(request.headers());
+    let sending = ticket.peer().pool.send(request);
+    let result = match limit {
+        None => sending.await,
+        Some(limit) => match tokio::time::timeout(limit, sending).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::ResponseTimeout(limit)),
+        },
+    };
+    match result {
+        Ok(mut response) => {
+            ticket.answered(started.elapsed());
+            metrics.statuses.inc(Some(response.status()), "");
+            orig_proto::restore_response(&mut response);
+            if ticket.peer().endpoint.transport.tls.is_none() {
+                // Only proxies of the mesh are believed that nothing reached an application.
+                response.headers_mut().remove(&RETRY_SAFE);
+            }
+            apply_response(&backend.filters, response.headers_mut());
+            Ok(Account::of(ticket, &response, grpc, started).observe(response))
+        }
+        Err(error) => {
+            metrics.statuses.inc(None, error.label());
+            // Failed connections are accounted for where they are made.
+            if !matches!(error, Error::Connect { .. } | Error::ConnectTimeout { .. } | Error::Tls { .. }) {
+                ticket.settle(false);
+            }
+            Err(error)
         }
     }
 }
