@@ -6,6 +6,7 @@ mod cluster;
 mod control_plane;
 mod data_plane;
 mod identity;
+mod multicluster;
 mod outcome;
 mod setup;
 mod webhook;
@@ -38,6 +39,33 @@ pub(crate) struct Args {
     /// How long to wait for what may become well by itself, such as pods that start.
     #[arg(long, default_value = "5m", value_parser = mesh_types::parse_duration, value_name = "DURATION")]
     wait: Duration,
+}
+
+/// Arguments of `meshctl multicluster check`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MulticlusterArgs {
+    /// Namespace of the extension.
+    #[arg(short, long, default_value = mesh_types::MULTICLUSTER_NAMESPACE, value_name = "NAMESPACE")]
+    namespace: String,
+    /// Output format; short shows only what is not well.
+    #[arg(short, long, default_value = "table", value_parser = ["table", "short", "json"], value_name = "FORMAT")]
+    output: String,
+    /// How long to wait for what may become well by itself.
+    #[arg(long, default_value = "5m", value_parser = mesh_types::parse_duration, value_name = "DURATION")]
+    wait: Duration,
+}
+
+/// Runs the checks of the multicluster extension alone.
+pub(crate) async fn run_multicluster(args: MulticlusterArgs, globals: &Globals) -> anyhow::Result<ExitCode> {
+    let mut report = Report::new(&args.output);
+    let (category, client) = cluster::api(globals).await;
+    report.add(category);
+    if let Some(client) = client {
+        let namespace = globals.linkerd_namespace.clone();
+        let context = Context { client, namespace, deadline: Instant::now() + args.wait };
+        report.add(multicluster::multicluster(&context, &args.namespace).await);
+    }
+    Ok(if report.finish()? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What checks work with.
@@ -83,6 +111,9 @@ async fn checks(args: &Args, context: &Context, report: &mut Report) {
     report.add(control_plane::versions(context).await);
     if values["highAvailability"] == true {
         report.add(control_plane::replicas(context).await);
+    }
+    if let Some(namespace) = multicluster::namespace(context).await {
+        report.add(multicluster::multicluster(context, &namespace).await);
     }
     if args.proxy {
         for category in data_plane::data_plane(context, args.namespace.as_deref()).await {

@@ -4,6 +4,7 @@ mod gateways;
 mod install;
 mod link;
 
+use crate::check;
 use crate::globals::Globals;
 use std::process::ExitCode;
 
@@ -20,6 +21,8 @@ pub(crate) enum Command {
     LinkGen(Box<link::GenArgs>),
     /// Print the objects of a link, for kubectl delete.
     Unlink(link::UnlinkArgs),
+    /// Check the links of this cluster.
+    Check(check::MulticlusterArgs),
     /// Show how the gateways of linked clusters are doing.
     Gateways(gateways::Args),
 }
@@ -32,6 +35,7 @@ pub(crate) async fn run(command: Command, globals: &Globals) -> anyhow::Result<E
         Command::Link(args) => link::run(*args, globals).await,
         Command::LinkGen(args) => link::generate(*args, globals).await,
         Command::Unlink(args) => link::unlink(args, globals).await,
+        Command::Check(args) => check::run_multicluster(args, globals).await,
         Command::Gateways(args) => gateways::run(args, globals).await,
     }
 }
