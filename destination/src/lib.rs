@@ -74,6 +74,11 @@ pub async fn run(
     }));
     register(metrics, &hub);
     let states = watch_all(&client, &hub, &shutdown);
+    for (state, name) in states.iter().zip(["services", "endpointslices", "pods"]) {
+        let (state, name) = (state.clone(), format!("destination_watch_stale_seconds_{name}"));
+        let help = "Time since the watch last worked; zero while it does";
+        metrics.probe(&name, help, move || state.stale_for().as_secs_f64());
+    }
     // A client that connects earlier waits in the listener's backlog and is never told half of the truth.
     let synced = async {
         while !states.iter().all(WatchState::is_synced) {

@@ -97,6 +97,11 @@ pub async fn run(
         metrics.probe(&name, "Distinct policies listened to", move || hub.answers()[at] as f64);
     }
     let states = watch_all(&client, &hub, &shutdown);
+    for (state, name) in states.iter().zip(["namespaces", "pods", "services", "endpointslices"]) {
+        let (state, name) = (state.clone(), format!("policy_watch_stale_seconds_{name}"));
+        let help = "Time since the watch last worked; zero while it does";
+        metrics.probe(&name, help, move || state.stale_for().as_secs_f64());
+    }
     // A client that connects earlier waits in the listener's backlog and is never told half of the truth.
     let synced = async {
         while !states.iter().all(WatchState::is_synced) {
