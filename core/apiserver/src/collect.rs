@@ -7,18 +7,21 @@ use crate::api::{Api, DeleteOptions, Propagation, Target, Write, WriteOptions};
 use crate::api::{FOREGROUND, ORPHAN};
 use crate::error::ApiError;
 use crate::object;
-use crate::store::{Key, ObjectRef};
+use crate::store::{Key, ObjectRef, Store};
 use crate::strategy::definition::CLEANUP;
 use crate::user::UserInfo;
 use serde_json::{Value, json};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// How long an event is kept: Kubernetes' default.
 const EVENT_LIFETIME: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
-/// How often events are looked through.
-const EVENT_SWEEP: Duration = Duration::from_secs(60);
+/// How often events and history are looked through.
+const SWEEP: Duration = Duration::from_secs(60);
+/// Sweeps for which history is kept: five minutes, as long as a real server keeps it.
+const REMEMBERED_SWEEPS: usize = 5;
 
 /// Something to look into. All of it is level-triggered: looking twice does no harm.
 #[derive(Debug)]
@@ -39,13 +42,15 @@ pub(crate) enum Work {
 
 /// Works until the server stops.
 pub(crate) async fn run(api: Arc<Api>, mut work: mpsc::UnboundedReceiver<Work>) {
-    let mut sweep = tokio::time::interval(EVENT_SWEEP);
+    let mut sweep = tokio::time::interval(SWEEP);
+    let mut history = History::default();
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let work = tokio::select! {
             work = work.recv() => work,
             _ = sweep.tick() => {
                 expire_events(&api, jiff::Timestamp::now());
+                history.sweep(&api.store);
                 continue;
             }
         };
@@ -73,6 +78,22 @@ pub(crate) async fn run(api: Arc<Api>, mut work: mpsc::UnboundedReceiver<Work>) 
                     finish_definition(&api, &target);
                 }
             }
+        }
+    }
+}
+
+/// The revisions of the latest sweeps, oldest first.
+#[derive(Debug, Default)]
+struct History(VecDeque<u64>);
+
+impl History {
+    /// Forgets what is older than the oldest sweep remembered.
+    fn sweep(&mut self, store: &Store) {
+        self.0.push_back(store.revision());
+        if self.0.len() > REMEMBERED_SWEEPS
+            && let Some(revision) = self.0.pop_front()
+        {
+            store.compact(revision);
         }
     }
 }

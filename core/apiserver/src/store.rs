@@ -240,13 +240,14 @@ impl Store {
         Ok(last)
     }
 
-    /// Forgets the log, as etcd compaction does: older watches and continue tokens get 410.
-    pub(crate) fn compact(&self) {
+    /// Forgets changes up to a revision, as etcd's compaction does: older watches and continue tokens get 410.
+    pub(crate) fn compact(&self, revision: u64) {
         let mut inner = self.inner.write();
-        let revision = inner.revision;
         for t in inner.tables.values_mut() {
-            t.log.clear();
-            t.compacted = revision;
+            let forgotten = t.log.partition_point(|c| c.revision <= revision);
+            if let Some(last) = t.log.drain(..forgotten).next_back() {
+                t.compacted = last.revision;
+            }
         }
     }
 

@@ -50,7 +50,7 @@ fn a_list_of_the_past_undoes_what_came_later() {
     let past = store.list_at("pods", Some("shop"), then).expect("not compacted");
     assert_eq!(names(&past.objects), ["a", "b"]);
     assert_eq!(names(&store.list("pods", Some("shop")).objects), ["b", "c"]);
-    store.compact();
+    store.compact(store.revision());
     assert!(store.list_at("pods", Some("shop"), then).is_err());
 }
 
@@ -74,7 +74,7 @@ fn a_feed_behind_the_log_learns_that_it_must_list_again() {
     store.insert("pods", &key("a"), pod("a", "web")).expect("inserted");
     store.insert("pods", &key("b"), pod("b", "web")).expect("inserted");
     let mut feed = Feed::resume(store.clone(), "pods", Box::new(|_| true), 1);
-    store.compact();
+    store.compact(store.revision());
     assert!(feed.poll().is_err());
 }
 
