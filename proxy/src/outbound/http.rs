@@ -140,7 +140,7 @@ impl Service {
             let addr = ticket.peer().endpoint.addr;
             let limit = rule.retry.as_ref().filter(|r| retries < r.max).and_then(|r| r.timeout);
             let metrics = self.backend_metrics(route, backend);
-            let result = attempt(backend, &metrics, ticket, request, limit).await;
+            let result = attempt(backend, metrics, ticket, request, limit).await;
             match verdict(&result, rule.retry.as_ref(), template.is_idempotent()) {
                 Verdict::Final => return result,
                 Verdict::Safe => {
@@ -228,7 +228,7 @@ impl Handler for Service {
 /// Sends a request to one endpoint.
 async fn attempt(
     backend: &RouteBackend,
-    metrics: &BackendMetrics,
+    metrics: Rc<BackendMetrics>,
     ticket: Ticket,
     request: Request<Body>,
     limit: Option<Duration>,
@@ -255,7 +255,7 @@ async fn attempt(
                 response.headers_mut().remove(&RETRY_SAFE);
             }
             apply_response(&backend.filters, response.headers_mut());
-            Ok(Account::of(ticket, &response, grpc, started).observe(response))
+            Ok(Account::of(ticket, metrics, &response, grpc, started).observe(response))
         }
         Err(error) => {
             metrics.statuses.inc(None, error.label());

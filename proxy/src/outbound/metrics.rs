@@ -15,6 +15,9 @@ const LATENCY_MS: &[f64] = &[
     2_000.0, 3_000.0, 4_000.0, 5_000.0, 10_000.0, 20_000.0, 30_000.0, 40_000.0, 50_000.0,
 ];
 
+/// Upper bounds of `outbound_http_route_backend_response_duration_seconds` (Linkerd's).
+const DURATION_SECONDS: &[f64] = &[0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 10.0];
+
 /// The families of the outbound side.
 #[derive(Clone)]
 pub(super) struct OutboundMetrics {
@@ -31,6 +34,7 @@ pub(super) struct OutboundMetrics {
     route_retries: CounterFamily,
     backend_requests: CounterFamily,
     backend_statuses: CounterFamily,
+    backend_durations: HistogramFamily,
     balancer_endpoints: GaugeFamily,
     protocols: CounterFamily,
     detected: CounterFamily,
@@ -86,6 +90,8 @@ pub(super) struct BackendMetrics {
     pub(super) requests: Counter,
     /// Responses received.
     pub(super) statuses: Statuses,
+    /// Seconds from sending a request to the end of its response.
+    pub(super) duration: Histogram,
 }
 
 /// How many endpoints of a backend take requests, and how many do not now.
@@ -129,6 +135,11 @@ impl OutboundMetrics {
             backend_statuses: counter(
                 "outbound_http_route_backend_response_statuses",
                 "Responses and errors of a backend",
+            ),
+            backend_durations: registry.histogram(
+                "outbound_http_route_backend_response_duration_seconds",
+                "Time from sending a request to a backend to the end of its response",
+                DURATION_SECONDS,
             ),
             balancer_endpoints: registry.gauge(
                 "outbound_http_balancer_endpoints",
@@ -179,6 +190,7 @@ impl OutboundMetrics {
         BackendMetrics {
             requests: self.backend_requests.get(labels),
             statuses: Statuses::new(&self.backend_statuses, labels),
+            duration: self.backend_durations.get(labels),
         }
     }
 

@@ -4,10 +4,11 @@ use super::RETRY_SAFE;
 use crate::body::{Body, End, Observe};
 use crate::error::Error;
 use crate::outbound::balancer::Ticket;
-use crate::outbound::metrics::Outcome;
+use crate::outbound::metrics::{BackendMetrics, Outcome};
 use crate::outbound::policy::Retry;
 use ::http::{HeaderMap, Response, StatusCode};
 use std::error::Error as _;
+use std::rc::Rc;
 use std::time::Instant;
 
 /// What to do with the outcome of an attempt.
@@ -66,6 +67,7 @@ fn refused(error: &Error, idempotent: bool) -> bool {
 /// Accounts for one exchange once its response has ended.
 pub(super) struct Account {
     ticket: Ticket,
+    backend: Rc<BackendMetrics>,
     status: StatusCode,
     grpc: bool,
     grpc_status: Option<u16>,
@@ -74,13 +76,19 @@ pub(super) struct Account {
 
 impl Account {
     /// Judges the response's head; gRPC is judged by its trailers unless the head has the status already.
-    pub(super) fn of(ticket: Ticket, response: &Response<Body>, grpc: bool, started: Instant) -> Self {
+    pub(super) fn of(
+        ticket: Ticket,
+        backend: Rc<BackendMetrics>,
+        response: &Response<Body>,
+        grpc: bool,
+        started: Instant,
+    ) -> Self {
         let status = response.status();
         let grpc_status = if grpc { grpc_status(response.headers()) } else { None };
         if !grpc || status != StatusCode::OK || grpc_status.is_some() {
             ticket.settle(is_success(status, grpc_status));
         }
-        Self { ticket, status, grpc, grpc_status, started }
+        Self { ticket, backend, status, grpc, grpc_status, started }
     }
 
     /// Watches the body to its end.
@@ -106,7 +114,9 @@ impl Observe for Account {
         let success = !failed && is_success(self.status, grpc);
         self.ticket.settle(success);
         let outcome = Outcome { status: self.status, grpc, success };
-        self.ticket.peer().metrics.response(outcome, self.started.elapsed().as_secs_f64() * 1000.0);
+        let seconds = self.started.elapsed().as_secs_f64();
+        self.backend.duration.observe(seconds);
+        self.ticket.peer().metrics.response(outcome, seconds * 1000.0);
     }
 }
 
