@@ -180,3 +180,42 @@ async fn names_outside_of_the_cluster_and_other_gateways_are_refused() {
     clusters.gateway.until_metric("inbound_tcp_errors_total", &["error=\"gateway loop\""]).await;
     clusters.gateway.until_metric("inbound_tcp_errors_total", &["error=\"gateway domain invalid\""]).await;
 }
+
+/// Passes connections on to a gateway until packets begin to vanish.
+async fn relay(to: SocketAddr) -> (SocketAddr, tokio::sync::watch::Sender<bool>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let cut = tokio::sync::watch::Sender::new(false);
+    let state = cut.subscribe();
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let mut state = state.clone();
+            tokio::spawn(async move {
+                let mut far = tokio::net::TcpStream::connect(to).await.unwrap();
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
+                    _ = state.wait_for(|cut| *cut) => {}
+                }
+                // Both connections stay open, and nothing moves on them any more.
+                std::future::pending::<()>().await;
+            });
+        }
+    });
+    (addr, cut)
+}
+
+#[tokio::test]
+async fn a_gateway_from_which_nothing_comes_any_more_is_found_out_within_seconds() {
+    const LIMIT: std::time::Duration = std::time::Duration::from_secs(6);
+    let clusters = Clusters::new(app::http().await).await;
+    let (addr, cut) = relay(clusters.gateway.direct_addr()).await;
+    clusters.mesh.destinations.set_endpoints(MIRROR, vec![gateway_endpoint(addr, GATEWAY, EXPORTED)]).await;
+    let ask = || async { get(clusters.client.out().await, Version::HTTP_11, "/").await.status() };
+    assert_eq!(ask().await, StatusCode::OK);
+    cut.send_replace(true);
+    let answer = tokio::time::timeout(LIMIT, ask()).await.expect("an answer");
+    assert!(answer.is_server_error(), "{answer}");
+    cut.send_replace(false);
+    let healed = async { while ask().await != StatusCode::OK {} };
+    tokio::time::timeout(LIMIT, healed).await.expect("it works again");
+}

@@ -21,7 +21,7 @@ use mesh_net::SessionProtocol;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 /// Memory for one HTTP/1 head; also what hyper reads at once.
@@ -31,8 +31,10 @@ const STREAMS_PER_CONNECTION: usize = 64;
 /// HTTP/2 connections to one endpoint.
 const MAX_HTTP2_CONNECTIONS: usize = 4;
 /// Keep-alive where discovery sets none: a dead peer is found within this (interval, timeout).
-const KEEP_ALIVE: (std::time::Duration, std::time::Duration) =
-    (std::time::Duration::from_secs(10), std::time::Duration::from_secs(3));
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(3));
+/// Keep-alive of connections to gateways, whatever discovery sets above it: between clusters, packets vanish without a
+/// word, and there are few such connections.
+const GATEWAY_KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(2));
 
 pub(crate) use io::Settings;
 
@@ -258,6 +260,17 @@ impl Pool {
         self.add_http2(admission).await
     }
 
+    /// Interval and timeout of pings, and whether they are sent without streams too.
+    fn keep_alive(&self) -> Option<(Duration, Duration, bool)> {
+        let meshed = self.transport.tls.is_some();
+        let default = meshed.then_some((KEEP_ALIVE.0, KEEP_ALIVE.1, true));
+        let (interval, timeout, while_idle) = self.transport.keep_alive.or(default)?;
+        if self.transport.authority.is_none() {
+            return Some((interval, timeout, while_idle));
+        }
+        Some((interval.min(GATEWAY_KEEP_ALIVE.0), timeout.min(GATEWAY_KEEP_ALIVE.1), true))
+    }
+
     async fn add_http2(&self, admission: Admission) -> Result<Http2, Error> {
         let io = self.connect(Some(SessionProtocol::Http2), admission).await?;
         let settings = self.connector.settings();
@@ -266,9 +279,7 @@ impl Pool {
             .timer(TokioTimer::new())
             .initial_stream_window_size(settings.h2_stream_window)
             .initial_connection_window_size(settings.h2_connection_window);
-        let meshed = self.transport.tls.is_some();
-        let default = meshed.then_some((KEEP_ALIVE.0, KEEP_ALIVE.1, true));
-        if let Some((interval, timeout, while_idle)) = self.transport.keep_alive.or(default) {
+        if let Some((interval, timeout, while_idle)) = self.keep_alive() {
             builder
                 .keep_alive_interval(interval)
                 .keep_alive_timeout(timeout)

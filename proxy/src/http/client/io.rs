@@ -19,6 +19,9 @@ use tokio::time::timeout;
 /// TLS may take longer than TCP: two round trips, signatures on both sides.
 const TLS_ALLOWANCE: Duration = Duration::from_secs(2);
 
+/// How long bytes to a gateway may stay unacknowledged: between clusters, packets vanish without a word.
+const GATEWAY_USER_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What all connections of a worker are made with.
 pub(crate) struct Settings {
     /// Our credentials.
@@ -86,7 +89,12 @@ impl Connector {
     ) -> Result<PeerIo, Error> {
         let addr = to.dial;
         let limit = self.settings.connect_timeout;
-        let tcp = match timeout(limit, mesh_net::connect(addr, &self.settings.sockets)).await {
+        let mut options = self.settings.sockets;
+        if to.authority.is_some() {
+            let patience = options.user_timeout.unwrap_or(GATEWAY_USER_TIMEOUT);
+            options.user_timeout = Some(patience.min(GATEWAY_USER_TIMEOUT));
+        }
+        let tcp = match timeout(limit, mesh_net::connect(addr, &options)).await {
             Ok(Ok(tcp)) => tcp,
             Ok(Err(source)) => return Err(Error::Connect { addr, source }),
             Err(_) => return Err(Error::ConnectTimeout { addr, after: limit }),
