@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{BufWriter, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio_util::sync::CancellationToken;
@@ -40,9 +40,16 @@ pub(crate) fn record(mut socket: Socket, path: &Path, token: &CancellationToken)
     file.write_all(&header())?;
     let mut buffer = vec![0; SNAPSHOT];
     let mut count = 0;
-    // One more round after the token: what has already arrived belongs to the capture.
+    // A little longer than the token: what has already arrived belongs to the capture, what keeps coming does not.
+    let mut until = None;
     loop {
-        let last = token.is_cancelled();
+        if token.is_cancelled() {
+            let until = *until.get_or_insert_with(|| Instant::now() + TICK);
+            if Instant::now() >= until {
+                file.flush()?;
+                return Ok(count);
+            }
+        }
         match socket.read(&mut buffer) {
             Ok(length) if crosses(&buffer[..length]) => {
                 file.write_all(&packet_header(length, SystemTime::now()))?;
@@ -54,9 +61,6 @@ pub(crate) fn record(mut socket: Socket, path: &Path, token: &CancellationToken)
                 if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) =>
             {
                 file.flush()?;
-                if last {
-                    return Ok(count);
-                }
             }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
