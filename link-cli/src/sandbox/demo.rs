@@ -91,11 +91,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         eprintln!("   export KUBECONFIG={}", status.kubeconfig.display());
         eprintln!("   meshctl --context east multicluster gateways");
     } else {
+        let processes = checks::processes_below(status.pid);
         mesh_sandbox::down(state_dir)?;
-        let left = checks::leftovers(status.pid);
-        if !left.is_empty() {
+        let left = checks::leftovers(&processes);
+        if left.is_empty() {
+            eprintln!("      all {} processes of the sandbox are gone √", processes.len());
+        } else {
             steps.failed += 1;
-            eprintln!("× left behind: {}", left.join(", "));
+            eprintln!("      left behind: {} ×", left.join(", "));
         }
     }
     outcome?;

@@ -8,11 +8,16 @@ use mesh_kube::kube::api::AttachParams;
 use mesh_kube::link::Link;
 use mesh_types::{annotations, labels};
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt as _;
 
 /// Words that every catalog answer holds, and that no packet between clusters may.
 const PLAINTEXT: &[&[u8]] = &[b"lantern", b"GET /items", b"x-cluster"];
+
+/// Processes that were told to end may take so long.
+const ENDING: Duration = Duration::from_secs(5);
 
 /// Whether captured packets hold nothing readable. A capture without packets proves nothing and fails.
 pub(crate) fn no_plaintext(file: &Path, packets: u64) -> Result<bool> {
@@ -75,18 +80,51 @@ async fn call(east: &Cluster, args: &[&str]) -> Result<Value> {
     serde_json::from_str(output.trim()).with_context(|| format!("a call answered {output:?}"))
 }
 
-/// Processes that the supervisor `pid` left behind.
-pub(crate) fn leftovers(pid: u32) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let mut left = Vec::new();
-    for entry in entries.flatten() {
-        let Some(process) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
-        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        let name = stat.split(['(', ')']).nth(1).unwrap_or_default().to_owned();
-        let alive = stat.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with('Z'));
-        if alive && (process == pid || name.starts_with("isthmus-")) {
-            left.push(format!("{name} ({process})"));
+/// Every process below the supervisor `pid`, itself included.
+pub(crate) fn processes_below(pid: u32) -> BTreeSet<u32> {
+    let parents = living();
+    let mut below = BTreeSet::from([pid]);
+    loop {
+        let more: Vec<u32> =
+            parents.iter().filter(|(_, p)| below.contains(&p.parent)).map(|(child, _)| *child).collect();
+        let before = below.len();
+        below.extend(more);
+        if below.len() == before {
+            return below;
         }
     }
-    left
+}
+
+/// Those of `processes` that still live after a moment to end in.
+pub(crate) fn leftovers(processes: &BTreeSet<u32>) -> Vec<String> {
+    let deadline = Instant::now() + ENDING;
+    loop {
+        let living = living();
+        let left = living.iter().filter(|(pid, _)| processes.contains(pid));
+        let left: Vec<String> = left.map(|(pid, p)| format!("{} ({pid})", p.name)).collect();
+        if left.is_empty() || Instant::now() >= deadline {
+            return left;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+struct Process {
+    name: String,
+    parent: u32,
+}
+
+/// Every process that has not ended, by id, from `/proc/<pid>/stat`: `pid (name) state parent …`.
+fn living() -> BTreeMap<u32, Process> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let processes = entries.filter_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+        let mut fields = rest.split_whitespace();
+        let state = fields.next()?;
+        let parent = fields.next()?.parse().ok()?;
+        (state != "Z").then(|| (pid, Process { name: name.to_owned(), parent }))
+    });
+    processes.collect()
 }
