@@ -126,6 +126,13 @@ pub struct FaultStatus {
     pub fault: String,
 }
 
+/// Neither supervisor nor containers hold what our caller gave us, such as a pipe whose end it waits for.
+fn keep_descriptors() {
+    if let Err(error) = mesh_sys::bequeath_nothing() {
+        tracing::warn!(%error, "children inherit open files");
+    }
+}
+
 /// Brings a sandbox up in a process of its own and returns once every cluster is Ready. `report` is told each step.
 ///
 /// # Errors
@@ -133,6 +140,7 @@ pub struct FaultStatus {
 /// up.
 pub fn up(options: &UpOptions, report: &mut dyn FnMut(&str)) -> Result<Status, Error> {
     options.check()?;
+    keep_descriptors();
     let state = StateDir::resolve(options.state_dir.clone());
     if let Some(pid) = state.running() {
         return Err(Error::AlreadyRunning { dir: state.path().to_owned(), pid });
@@ -199,6 +207,7 @@ pub fn up_in_foreground(
     report: &mut dyn FnMut(&str),
 ) -> Result<(), Error> {
     options.check()?;
+    keep_descriptors();
     let ended = async move {
         if until_stdin_closes {
             supervisor::stdin_closed().await;

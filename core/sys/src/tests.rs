@@ -32,3 +32,19 @@ fn interface_names_that_do_not_fit_are_refused() {
         assert_eq!(open_tun(name).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 }
+
+#[test]
+fn children_inherit_no_descriptor_of_the_callers_caller() {
+    use std::os::fd::AsRawFd as _;
+    let (reader, writer) = std::io::pipe().unwrap();
+    rustix::io::fcntl_setfd(&writer, rustix::io::FdFlags::empty()).unwrap();
+    let held = |fd: i32| {
+        let seen =
+            std::process::Command::new("readlink").arg(format!("/proc/self/fd/{fd}")).output().unwrap();
+        String::from_utf8(seen.stdout).unwrap().starts_with("pipe:")
+    };
+    assert!(held(writer.as_raw_fd()));
+    bequeath_nothing().unwrap();
+    assert!(!held(writer.as_raw_fd()));
+    drop(reader);
+}
