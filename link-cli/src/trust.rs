@@ -15,7 +15,7 @@ use std::time::Duration;
 pub(crate) enum Command {
     /// Make a trust anchor for several clusters, and an issuer for each.
     ///
-    /// Writes ca.crt and ca.key, and <NAME>-issuer.crt and <NAME>-issuer.key for each issuer. Where ca.crt and ca.key
+    /// Writes ca.crt and ca.key, and NAME-issuer.crt and NAME-issuer.key for each issuer. Where ca.crt and ca.key
     /// exist, new issuers are made below them: this is how a cluster joins later. Keep ca.key offline.
     #[command(after_help = "Example:\n  meshctl trust init --out pki --issuer east --issuer west\n  \
         meshctl install --identity-trust-anchors-file pki/ca.crt \\\n    \
