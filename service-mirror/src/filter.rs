@@ -21,7 +21,7 @@ const NEVER_PREFIXES: &[&str] = &["mirror.linkerd.io/", "multicluster.linkerd.io
 /// Carried over even when excluded: without it the mirror would speak another protocol than the service.
 const ALWAYS: &[&str] = &[mesh_types::annotations::OPAQUE_PORTS];
 
-/// Keeps the entries that a mirror carries: not [`NEVER`], not one of `excluded` (exact or `prefix/*`).
+/// Keeps the entries that a mirror carries: not what belongs to tools or meshes, not one of `excluded` (exact or `prefix/*`).
 pub fn carried(map: &BTreeMap<String, String>, excluded: &[String]) -> BTreeMap<String, String> {
     let kept = map.iter().filter(|(key, _)| keep(key, excluded));
     kept.map(|(k, v)| (k.clone(), v.clone())).collect()

@@ -208,6 +208,8 @@ pub struct LinkWorld {
     pub gateway: Gateway,
     /// Namespaces here that are not being deleted.
     pub namespaces: BTreeSet<String>,
+    /// Whether namespaces that lack here are made.
+    pub create_namespaces: bool,
     /// Services here that carry this cluster's name.
     pub services: BTreeMap<Key, Arc<Value>>,
     /// EndpointSlices here that carry this cluster's name.
@@ -217,6 +219,8 @@ pub struct LinkWorld {
 /// What a plan wants done. Applies are whole objects, for server-side apply.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
+    /// Create a namespace that an exported Service needs.
+    ApplyNamespace(Value),
     /// Create or change a Service.
     ApplyService(Value),
     /// Create or change an EndpointSlice.

@@ -36,6 +36,12 @@ pub fn mirror_service(
     })
 }
 
+/// A namespace made for mirrors. It is kept when they go: others may use it by then.
+pub fn namespace(link: &LinkConfig, name: &str) -> Value {
+    let labels: BTreeMap<String, String> = owned_by(link).into_iter().collect();
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+}
+
 /// The slice behind a mirror: every port leads to the gateway's port.
 pub fn mirror_slice(link: &LinkConfig, service: &RemoteService, key: &Key, gateway: &Gateway) -> Value {
     let mut slice = slice(link, service, key, &key.name, gateway);

@@ -38,6 +38,11 @@ pub fn plan(world: &LinkWorld, applied_services: &Applied, applied_slices: &Appl
             plan.members.push(wanted.member(world, service));
         }
     }
+    if world.create_namespaces {
+        let missing: BTreeSet<&str> = world.remote.keys().map(|k| k.namespace.as_str()).collect();
+        let missing = missing.into_iter().filter(|n| !world.namespaces.contains(*n));
+        plan.actions.extend(missing.map(|n| Action::ApplyNamespace(objects::namespace(&world.link, n))));
+    }
     for (key, object) in &wanted.services {
         if differs(object, world.services.get(key), applied_services.get(key)) {
             plan.actions.push(Action::ApplyService(object.clone()));

@@ -37,6 +37,8 @@ pub struct Config {
     pub control_plane_namespace: String,
     /// Unique among replicas: the pod's name.
     pub holder: String,
+    /// Whether namespaces that exported Services need are made here.
+    pub create_namespaces: bool,
 }
 
 /// Runs until drained. `admin` is ready once the own cluster has been listed.
@@ -122,7 +124,9 @@ impl Process {
     async fn link(self, accepted: Accepted) {
         let bell = self.local.listen();
         let metrics = self.metrics.link(accepted.config.cluster.as_str());
-        LinkTask { accepted, local: self.local, client: self.client, bell, metrics }.run().await;
+        let create_namespaces = self.config.create_namespaces;
+        let (local, client) = (self.local, self.client);
+        LinkTask { accepted, local, client, bell, metrics, create_namespaces }.run().await;
     }
 
     async fn refuse(&self, key: &Key, error: &str) {

@@ -16,6 +16,9 @@ const CONTROLLER: &str = "linkerd.io/service-mirror";
 /// Knowledge older than this is called stale; shorter gaps are an ordinary reconnection.
 const STALE_AFTER: Duration = Duration::from_secs(10);
 
+/// A round trip is written anew only when it changed by more than this share, so that noise is no write a probe.
+const RTT_NOISE: f64 = 0.2;
+
 /// What is known of a link that was accepted.
 #[derive(Debug, Default)]
 pub struct Observed {
@@ -57,18 +60,24 @@ pub fn of(observed: &Observed, before: &LinkStatus, now: &str) -> LinkStatus {
         federated_services: services(&observed.members, &before.federated_services, now),
         gateway: Some(GatewayStatus {
             port: Some(observed.gateway_port),
-            addresses: observed.addresses.iter().map(address).collect(),
+            addresses: observed.addresses.iter().map(|(ip, probe)| address(*ip, probe, before)).collect(),
         }),
     }
 }
 
-fn address((ip, probe): (&IpAddr, &ProbeState)) -> GatewayAddressStatus {
-    // Hundredths of a millisecond are enough for people, and spare a write at every probe.
-    let rounded = |rtt: Duration| (rtt.as_secs_f64() * 100_000.0).round() / 100.0;
+fn address(ip: IpAddr, probe: &ProbeState, before: &LinkStatus) -> GatewayAddressStatus {
+    let address = ip.to_string();
+    // Hundredths of a millisecond are enough for people.
+    let measured = probe.rtt.map(|rtt| (rtt.as_secs_f64() * 100_000.0).round() / 100.0);
+    let written =
+        before.gateway.as_ref().and_then(|g| g.addresses.iter().find(|a| a.address == address)?.rtt_ms);
     GatewayAddressStatus {
-        address: ip.to_string(),
+        address,
         alive: probe.alive,
-        rtt_ms: probe.rtt.map(rounded),
+        rtt_ms: match (measured, written) {
+            (Some(now), Some(then)) if (now - then).abs() <= then * RTT_NOISE => Some(then),
+            _ => measured,
+        },
         error: probe.last_error.as_ref().map(ToString::to_string),
     }
 }

@@ -36,6 +36,7 @@ pub(crate) struct LinkTask {
     pub(crate) client: Client,
     pub(crate) bell: Bell,
     pub(crate) metrics: LinkMetrics,
+    pub(crate) create_namespaces: bool,
 }
 
 type Probes = Arc<Mutex<(u16, BTreeMap<IpAddr, ProbeState>)>>;
@@ -149,6 +150,7 @@ impl LinkTask {
             remote: remote.services(),
             gateway,
             namespaces: self.local.namespaces(),
+            create_namespaces: self.create_namespaces,
             services: ours(self.local.mirrored_services.all()),
             slices: ours(self.local.mirrored_slices.all()),
         }

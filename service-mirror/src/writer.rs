@@ -34,7 +34,8 @@ impl Writer {
     pub(crate) async fn carry_out(&mut self, actions: &[Action]) -> bool {
         let mut failed = false;
         type Stage = fn(&Action) -> bool;
-        let stages: [Stage; 3] = [
+        let stages: [Stage; 4] = [
+            |a| matches!(a, Action::ApplyNamespace(_)),
             |a| matches!(a, Action::ApplyService(_)),
             |a| matches!(a, Action::ApplySlice(_)),
             |a| matches!(a, Action::DeleteService(_) | Action::DeleteSlice(_)),
@@ -59,6 +60,7 @@ impl Writer {
     fn note(&mut self, action: &Action) {
         info!(action = describe(action), "done");
         match action {
+            Action::ApplyNamespace(_) => {}
             Action::ApplyService(o) => drop(self.services.insert(Key::of(o), o.clone())),
             Action::ApplySlice(o) => drop(self.slices.insert(Key::of(o), o.clone())),
             Action::DeleteService(k) => drop(self.services.remove(k)),
@@ -74,7 +76,7 @@ async fn carry_out_one(client: Client, action: Action) -> (Action, Result<(), Er
 
 async fn write(client: &Client, action: &Action) -> Result<(), Error> {
     match action {
-        Action::ApplyService(object) | Action::ApplySlice(object) => {
+        Action::ApplyNamespace(object) | Action::ApplyService(object) | Action::ApplySlice(object) => {
             mesh_kube::apply(client, FIELD_MANAGER, object).await.map(drop)
         }
         Action::DeleteService(key) => {
@@ -94,6 +96,7 @@ fn reference(api_version: &str, kind: &str, key: &Key) -> Value {
 
 fn describe(action: &Action) -> String {
     match action {
+        Action::ApplyNamespace(o) => format!("apply Namespace {}", Key::of(o).name),
         Action::ApplyService(o) => format!("apply Service {}", Key::of(o)),
         Action::ApplySlice(o) => format!("apply EndpointSlice {}", Key::of(o)),
         Action::DeleteService(k) => format!("delete Service {k}"),

@@ -85,8 +85,12 @@ impl Pair {
 async fn start_mirror(east: &Cluster) -> Shutdown {
     let client = mesh_kube::connect_kubeconfig(&east.kubeconfig().unwrap()).await.unwrap();
     let shutdown = Shutdown::new();
-    let config =
-        Config { namespace: NS.into(), control_plane_namespace: "linkerd".into(), holder: "mirror-0".into() };
+    let config = Config {
+        namespace: NS.into(),
+        control_plane_namespace: "linkerd".into(),
+        holder: "mirror-0".into(),
+        create_namespaces: false,
+    };
     let admin = AdminState::new(Arc::new(String::new), None);
     let task = run(config, client, Registry::new(), admin, shutdown.clone());
     drop(shutdown.spawn("mirror", task));

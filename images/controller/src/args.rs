@@ -174,9 +174,6 @@ pub(crate) struct MirrorArgs {
     /// Namespace of the control plane.
     #[arg(long, default_value = mesh_types::CONTROL_PLANE_NAMESPACE)]
     pub(crate) controller_namespace: String,
-    /// DNS domain of the cluster.
-    #[arg(long, default_value = mesh_types::CLUSTER_DOMAIN)]
-    pub(crate) cluster_domain: String,
     /// Whether missing namespaces are created for mirrored services.
     #[arg(long, default_value_t = false, action = ArgAction::Set)]
     pub(crate) enable_namespace_creation: bool,

@@ -142,6 +142,7 @@ async fn run_room(room: Room, parts: Parts) -> Result<()> {
                 namespace: a.namespace,
                 control_plane_namespace: a.controller_namespace,
                 holder: a.holder,
+                create_namespaces: a.enable_namespace_creation,
             };
             mesh_service_mirror::run(config, client, metrics, admin, shutdown).await;
             Ok(())

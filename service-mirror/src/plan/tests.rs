@@ -58,6 +58,7 @@ fn world(services: Vec<RemoteService>) -> LinkWorld {
             addresses: vec![GatewayAddress { ip: "198.18.2.10".parse().unwrap(), alive: Some(true) }],
         },
         namespaces: ["shop".to_owned()].into(),
+        create_namespaces: false,
         services: BTreeMap::new(),
         slices: BTreeMap::new(),
     }
@@ -67,6 +68,7 @@ fn world(services: Vec<RemoteService>) -> LinkWorld {
 fn carry_out(world: &mut LinkWorld, applied: &mut (Applied, Applied), plan: &Plan) {
     for action in &plan.actions {
         match action {
+            Action::ApplyNamespace(o) => drop(world.namespaces.insert(Key::of(o).name)),
             Action::ApplyService(o) => {
                 world.services.insert(Key::of(o), Arc::new(o.clone()));
                 applied.0.insert(Key::of(o), o.clone());
@@ -227,4 +229,23 @@ proptest! {
         let left: BTreeSet<_> = world.services.keys().map(|k| k.name.clone()).collect();
         prop_assert_eq!(left, expected);
     }
+}
+
+#[test]
+fn a_missing_namespace_is_made_once_where_that_is_asked_for() {
+    let mut elsewhere = service("web", &[(labels::EXPORTED, "true")]);
+    elsewhere.key.namespace = "late".to_owned();
+    let mut world = world(vec![elsewhere]);
+    world.create_namespaces = true;
+    let mut applied = (Applied::new(), Applied::new());
+    let first = plan(&world, &applied.0, &applied.1);
+    assert!(
+        matches!(first.actions.as_slice(), [Action::ApplyNamespace(n)] if n["metadata"]["name"] == "late")
+    );
+    carry_out(&mut world, &mut applied, &first);
+    let second = plan(&world, &applied.0, &applied.1);
+    assert!(
+        matches!(second.actions.as_slice(), [Action::ApplyService(_), Action::ApplySlice(_)]),
+        "{second:?}"
+    );
 }

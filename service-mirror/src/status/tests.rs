@@ -66,3 +66,16 @@ fn times_change_only_with_the_status() {
     assert_eq!(broken.conditions.len(), 1);
     assert_eq!(broken.conditions[0].last_transition_time, "t2");
 }
+
+#[test]
+fn a_round_trip_is_written_anew_only_beyond_the_noise() {
+    let observed = |micros| Observed {
+        synced: true,
+        addresses: probed(Ok(Duration::from_micros(micros))),
+        ..Observed::default()
+    };
+    let first = of(&observed(1_000), &LinkStatus::default(), "t0");
+    assert_eq!(of(&observed(1_150), &first, "t1"), first);
+    let moved = of(&observed(1_300), &first, "t1");
+    assert_eq!(moved.gateway.unwrap().addresses[0].rtt_ms, Some(1.3));
+}
