@@ -4,6 +4,9 @@ use crate::report::Problem;
 use mesh_kube::{Client, Connection};
 use std::path::PathBuf;
 
+/// Keeps them apart from what a command itself takes.
+const HEADING: &str = "Global options";
+
 /// Flags every command takes.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Globals {
@@ -12,25 +15,26 @@ pub(crate) struct Globals {
         short = 'L',
         long,
         global = true,
+        help_heading = HEADING,
         env = "LINKERD_NAMESPACE",
         default_value = mesh_types::CONTROL_PLANE_NAMESPACE,
         value_name = "NAMESPACE"
     )]
     pub(crate) linkerd_namespace: String,
     /// Path of the kubeconfig file (default: $KUBECONFIG, then ~/.kube/config).
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = HEADING, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig to use (default: its current context).
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, help_heading = HEADING, value_name = "NAME")]
     pub(crate) context: Option<String>,
     /// User to impersonate.
-    #[arg(long = "as", global = true, value_name = "USER")]
+    #[arg(long = "as", global = true, help_heading = HEADING, value_name = "USER")]
     pub(crate) as_user: Option<String>,
     /// Group to impersonate; may be repeated.
-    #[arg(long, global = true, value_name = "GROUP")]
+    #[arg(long, global = true, help_heading = HEADING, value_name = "GROUP")]
     pub(crate) as_group: Vec<String>,
     /// Print what is being done to stderr.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = HEADING)]
     pub(crate) verbose: bool,
 }
 

@@ -8,6 +8,7 @@ use crate::installed;
 use crate::manifest::{self, Format, Manifest};
 use crate::proxy_flags::ProxyFlags;
 use crate::render::to_yaml;
+use crate::report::Problem;
 use crate::values::{ValueArgs, read};
 use anyhow::Context;
 use kinds::Shape;
@@ -147,8 +148,9 @@ fn manually(
     };
     let namespace = object["metadata"]["namespace"].as_str().unwrap_or("default").to_owned();
     let pod = object.pointer_mut(template).ok_or("has no pod template")?;
-    kinds::strip(pod);
+    // What the workload asks for, before the traces of an earlier injection are taken away together with it.
     let mut asked = annotations_of(pod);
+    kinds::strip(pod);
     if asked.get(INJECT).is_none_or(|v| v != "disabled") {
         asked.insert(INJECT.to_owned(), if ingress { "ingress" } else { "enabled" }.to_owned());
     }
@@ -204,10 +206,20 @@ fn documents(path: &Path) -> anyhow::Result<Vec<Value>> {
     let mut documents = Vec::new();
     for (name, text) in texts {
         let parsed: Vec<Value> =
-            serde_saphyr::from_multiple(&text).with_context(|| format!("{name} is not YAML"))?;
-        documents.extend(parsed.into_iter().filter(|d| !d.is_null()));
+            serde_saphyr::from_multiple(&text).map_err(|e| not_kubernetes(&name, &e.to_string()))?;
+        for document in parsed.into_iter().filter(|d| !d.is_null()) {
+            if !document["kind"].is_string() {
+                return Err(not_kubernetes(&name, "a document in it has no kind").into());
+            }
+            documents.push(document);
+        }
     }
     Ok(documents)
+}
+
+fn not_kubernetes(name: &str, why: &str) -> Problem {
+    let fix = "give Kubernetes objects as YAML, such as:  kubectl get deploy -o yaml | meshctl inject -";
+    Problem::new(format!("{name} holds no Kubernetes objects"), crate::report::one_line(why), fix)
 }
 
 #[cfg(test)]

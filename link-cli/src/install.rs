@@ -7,10 +7,9 @@ use crate::proxy_flags::ProxyFlags;
 use crate::report::Problem;
 use crate::trust::authority_name;
 use crate::values::{ValueArgs, merge, read};
-use anyhow::Context;
 use mesh_tls::{Authority, TrustBundle};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -170,7 +169,7 @@ impl Settings {
             }
             put(path, text.clone().map(Value::from));
         }
-        let file = |path: &Option<PathBuf>| path.as_ref().map(|p| read(p)).transpose();
+        let file = |path: &Option<PathBuf>| path.as_ref().map(|p| pem(p)).transpose();
         put("identityTrustAnchorsPEM", file(&self.identity_trust_anchors_file)?.map(Value::from));
         put("identity/issuer/tls/crtPEM", file(&self.identity_issuer_certificate_file)?.map(Value::from));
         put("identity/issuer/tls/keyPEM", file(&self.identity_issuer_key_file)?.map(Value::from));
@@ -222,9 +221,24 @@ pub(crate) fn verify(values: &Value) -> anyhow::Result<()> {
     if anchors.is_empty() || cert.is_empty() {
         return Ok(());
     }
-    let bundle = TrustBundle::from_pem(anchors).context("the trust anchors cannot be used")?;
-    let issuer = Authority::from_pem(cert, key).context("the issuer cannot be used")?;
-    issuer.verify(&bundle).context("the issuer does not belong to the trust anchors")
+    let fix = "give files that belong together, as made by:  meshctl trust init --out trust --issuer east";
+    let problem = |what: &str, error: &mesh_tls::Error| Problem::new(what, error.to_string(), fix);
+    let bundle =
+        TrustBundle::from_pem(anchors).map_err(|e| problem("the trust anchors cannot be used", &e))?;
+    let issuer = Authority::from_pem(cert, key).map_err(|e| problem("the issuer cannot be used", &e))?;
+    issuer.verify(&bundle).map_err(|e| problem("the issuer does not belong to the trust anchors", &e))?;
+    Ok(())
+}
+
+/// A certificate's or key's file. An empty one must not pass for one that was not given.
+fn pem(path: &Path) -> anyhow::Result<String> {
+    let text = read(path)?;
+    if text.trim().is_empty() {
+        let name = path.display();
+        let fix = format!("look at it:  ls -l {name}   (meshctl trust init --help makes such files)");
+        return Err(Problem::usage(format!("{name} holds no PEM"), "the file is empty", fix).into());
+    }
+    Ok(text)
 }
 
 fn generate(settings: &Settings, namespace: &str, values: &mut Value) -> anyhow::Result<()> {

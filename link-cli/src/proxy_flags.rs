@@ -15,17 +15,17 @@ pub(crate) struct ProxyFlags {
     /// Tag of every image.
     #[arg(long, value_name = "TAG")]
     proxy_version: Option<String>,
-    /// Always, IfNotPresent or Never.
-    #[arg(long, value_name = "POLICY")]
+    /// When images are pulled.
+    #[arg(long, value_name = "POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
     image_pull_policy: Option<String>,
     /// Inbound ports that do not pass the proxy, such as 25,8000-8010.
-    #[arg(long, value_name = "PORTS")]
+    #[arg(long, value_name = "PORTS", value_parser = ports)]
     skip_inbound_ports: Option<String>,
     /// Outbound ports that do not pass the proxy.
-    #[arg(long, value_name = "PORTS")]
+    #[arg(long, value_name = "PORTS", value_parser = ports)]
     skip_outbound_ports: Option<String>,
     /// Ports whose protocol is not looked at.
-    #[arg(long, value_name = "PORTS")]
+    #[arg(long, value_name = "PORTS", value_parser = ports)]
     opaque_ports: Option<String>,
     /// User id of the proxy.
     #[arg(long, value_name = "UID")]
@@ -49,20 +49,19 @@ pub(crate) struct ProxyFlags {
     #[arg(long, value_name = "PORT")]
     admin_port: Option<u16>,
     /// CPU requested for the proxy.
-    #[arg(long, value_name = "QUANTITY")]
+    #[arg(long, value_name = "QUANTITY", value_parser = quantity)]
     proxy_cpu_request: Option<String>,
     /// CPU limit of the proxy.
-    #[arg(long, value_name = "QUANTITY")]
+    #[arg(long, value_name = "QUANTITY", value_parser = quantity)]
     proxy_cpu_limit: Option<String>,
     /// Memory requested for the proxy.
-    #[arg(long, value_name = "QUANTITY")]
+    #[arg(long, value_name = "QUANTITY", value_parser = quantity)]
     proxy_memory_request: Option<String>,
     /// Memory limit of the proxy.
-    #[arg(long, value_name = "QUANTITY")]
+    #[arg(long, value_name = "QUANTITY", value_parser = quantity)]
     proxy_memory_limit: Option<String>,
-    /// Policy of ports without a Server: all-unauthenticated, all-authenticated, cluster-unauthenticated,
-    /// cluster-authenticated, deny or audit.
-    #[arg(long, value_name = "POLICY")]
+    /// Policy of ports without a Server.
+    #[arg(long, value_name = "POLICY", value_parser = POLICIES)]
     default_inbound_policy: Option<String>,
     /// Let proxies ask for profiles of names outside the cluster.
     #[arg(long)]
@@ -74,8 +73,32 @@ pub(crate) struct ProxyFlags {
     #[arg(long, value_name = "SECONDS")]
     wait_before_exit_seconds: Option<u32>,
     /// Inbound ports whose clients must have a mesh identity.
-    #[arg(long, value_name = "PORTS")]
+    #[arg(long, value_name = "PORTS", value_parser = ports)]
     require_identity_on_inbound_ports: Option<String>,
+}
+
+/// Policies a port can have without a Server.
+const POLICIES: [&str; 6] = [
+    "all-unauthenticated",
+    "all-authenticated",
+    "cluster-unauthenticated",
+    "cluster-authenticated",
+    "deny",
+    "audit",
+];
+
+/// A list of ports and ranges; kept as it was written.
+fn ports(text: &str) -> Result<String, String> {
+    text.parse::<mesh_types::PortSet>().map(|_| text.to_owned()).map_err(|e| e.to_string())
+}
+
+/// A Kubernetes quantity; kept as it was written.
+fn quantity(text: &str) -> Result<String, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let units = ["", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+    let fine = digits.parse::<f64>().is_ok_and(|n| n.is_finite() && n >= 0.0)
+        && units.contains(&&text[digits.len()..]);
+    fine.then(|| text.to_owned()).ok_or_else(|| "write a quantity such as 100m or 64Mi".to_owned())
 }
 
 impl ProxyFlags {

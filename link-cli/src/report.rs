@@ -32,6 +32,9 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
+/// What to do about a failure that nobody foresaw.
+const LAST_RESORT: &str = "add --verbose, or see whether the cluster and the mesh are well:  meshctl check";
+
 /// Writes a failure to stderr.
 pub(crate) fn print_failure(error: &anyhow::Error) {
     eprint!("{}", render(error));
@@ -41,17 +44,25 @@ fn render(error: &anyhow::Error) -> String {
     if let Some(problem) = error.downcast_ref::<Problem>() {
         return format!("× {}\n    {}\n    {}\n", problem.what, problem.why, problem.fix);
     }
-    let mut chain = error.chain().map(ToString::to_string);
-    let mut text = format!("× {}\n", chain.next().unwrap_or_default());
-    let mut last = String::new();
+    let mut chain = error.chain().map(|cause| one_line(&cause.to_string()));
+    let what = chain.next().unwrap_or_default();
+    let mut causes: Vec<String> = Vec::new();
     for cause in chain {
         // Wrappers often repeat their source's words.
-        if !last.contains(&cause) {
-            text.push_str(&format!("    {cause}\n"));
+        if !causes.last().is_some_and(|last| last.contains(&cause)) {
+            causes.push(cause);
         }
-        last = cause;
     }
-    text
+    if causes.is_empty() {
+        return format!("× {what}\n    {LAST_RESORT}\n");
+    }
+    format!("× {what}\n    {}\n    {LAST_RESORT}\n", causes.join(": "))
+}
+
+/// The first line of a message, without the label that parsers put before it: what follows is a drawing of the input.
+pub(crate) fn one_line(text: &str) -> String {
+    let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    first.trim_start_matches("error: ").to_owned()
 }
 
 /// The exit code a failure ends the process with.

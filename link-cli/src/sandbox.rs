@@ -129,6 +129,31 @@ fn namespaced(text: &str) -> Result<(String, String), String> {
 
 /// Runs a subcommand.
 pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
+    carry_out(command).map_err(|error| match error.downcast::<mesh_sandbox::Error>() {
+        Ok(error) => told(&error).into(),
+        Err(other) => other,
+    })
+}
+
+/// A refusal of the sandbox in three lines.
+fn told(error: &mesh_sandbox::Error) -> Problem {
+    use mesh_sandbox::Error;
+    let (what, why, fix) = match error {
+        Error::NotRunning(dir) => {
+            let why = format!("none has its state in {}", dir.display());
+            (
+                "no sandbox is running",
+                why,
+                "start one:  meshctl sandbox up   (or name another with --state-dir)",
+            )
+        }
+        Error::Refused(why) => ("the sandbox refused", why.clone(), "see what runs:  meshctl sandbox status"),
+        other => ("the sandbox cannot do that", other.to_string(), "see what runs:  meshctl sandbox status"),
+    };
+    Problem::new(what, why, fix)
+}
+
+fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Up(args) => up(args),
         Command::Demo(args) => demo::run(args),
@@ -185,6 +210,13 @@ fn failed_to_come_up(error: &mesh_sandbox::Error) -> Problem {
         mesh_sandbox::Error::AlreadyRunning { .. } => {
             "take it down first:  meshctl sandbox down   (or give another --state-dir)"
         }
+        mesh_sandbox::Error::Options(_) => {
+            return Problem::usage(
+                "the sandbox did not come up",
+                error.to_string().replace('\n', "; "),
+                "for example:  meshctl sandbox up --clusters east,west",
+            );
+        }
         _ => "look into the log in the state directory; meshctl sandbox down removes what is left",
     };
     Problem::new("the sandbox did not come up", error.to_string(), fix)
@@ -214,7 +246,7 @@ fn table(status: &Status) -> String {
             cluster.server.clone(),
         ]);
     }
-    let mut text = format!("{table}\n");
+    let mut text: String = table.lines().map(|line| format!("{}\n", line.trim())).collect();
     for fault in &status.faults {
         text.push_str(&format!("‼ {} → {}: {}\n", fault.from, fault.to, fault.fault));
     }

@@ -1,7 +1,6 @@
 //! Values of charts from files and flags, with Helm's precedence and syntax.
 
 use crate::report::Problem;
-use anyhow::Context;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
@@ -28,8 +27,14 @@ impl ValueArgs {
     pub(crate) fn apply(&self, values: &mut Value) -> anyhow::Result<()> {
         for file in &self.files {
             let text = read(file)?;
-            let overlay: Value = serde_saphyr::from_str(&text)
-                .with_context(|| format!("{} is not a YAML map of values", file.display()))?;
+            let overlay: Value = match serde_saphyr::from_str(&text) {
+                Ok(map @ Value::Object(_)) => map,
+                Ok(Value::Null) => continue,
+                Ok(_) => return Err(no_values(file, "its top is not a map").into()),
+                Err(error) => {
+                    return Err(no_values(file, &crate::report::one_line(&error.to_string())).into());
+                }
+            };
             merge(values, &overlay);
         }
         for text in &self.set {
@@ -54,7 +59,15 @@ impl ValueArgs {
 
 /// Reads a file, naming it where that fails.
 pub(crate) fn read(path: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    std::fs::read_to_string(path).map_err(|error| {
+        let (name, why) = (path.display(), error.to_string());
+        Problem::usage(format!("cannot read {name}"), why, format!("look at it:  ls -l {name}")).into()
+    })
+}
+
+fn no_values(file: &Path, why: &str) -> Problem {
+    let what = format!("{} holds no values", file.display());
+    Problem::usage(what, why, "write for example:  controllerReplicas: 2")
 }
 
 /// Lays `overlay` over `target`: maps merge, null removes, everything else replaces.

@@ -43,7 +43,13 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> anyhow::Result<ExitCod
 }
 
 async fn server(globals: &Globals) -> String {
-    let Ok(client) = globals.client().await else { return UNAVAILABLE.to_owned() };
+    let client = match globals.client().await {
+        Ok(client) => client,
+        Err(error) => {
+            eprintln!("‼ {error}");
+            return UNAVAILABLE.to_owned();
+        }
+    };
     let api: Api<Deployment> = Api::namespaced(client, &globals.linkerd_namespace);
     let found = api.get("linkerd-destination").await.ok();
     let label = found.and_then(|d| d.metadata.labels?.remove("app.kubernetes.io/version"));

@@ -31,7 +31,7 @@ pub(crate) const CLUSTER_DOMAIN: &str = "cluster.local";
 /// Longest wait for the node to become Ready.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 /// Where the API server listens on the node's address.
-const API_PORT: u16 = 6443;
+pub(crate) const API_PORT: u16 = 6443;
 
 /// What a cluster is started from.
 pub(crate) struct Blueprint {

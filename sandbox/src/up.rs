@@ -275,18 +275,40 @@ pub fn kubeconfig_path(state_dir: Option<PathBuf>) -> Result<PathBuf, Error> {
 /// # Errors
 /// [`Error::NotRunning`], or when the namespace or the shell cannot be entered.
 pub fn shell(state_dir: Option<PathBuf>, cluster: Option<&str>) -> Result<ExitStatus, Error> {
-    let kubeconfig = kubeconfig_path(state_dir.clone())?;
-    let netns = match cluster {
-        None => None,
-        Some(name) => {
-            let running = status(state_dir)?.clusters;
-            let unknown = || Error::Refused(format!("no cluster {name:?} runs here"));
-            Some(running.into_iter().find(|cluster| cluster.name == name).ok_or_else(unknown)?.netns)
-        }
-    };
+    let mut kubeconfig = kubeconfig_path(state_dir.clone())?;
+    let mut netns = None;
+    if let Some(name) = cluster {
+        let running = status(state_dir.clone())?.clusters;
+        let names: Vec<&str> = running.iter().map(|cluster| cluster.name.as_str()).collect();
+        let unknown =
+            || Error::Refused(format!("no cluster {name:?} runs here (there is {})", names.join(", ")));
+        let found = running.iter().find(|cluster| cluster.name == name).ok_or_else(unknown)?;
+        netns = Some(found.netns.clone());
+        kubeconfig = kubeconfig_inside(&StateDir::resolve(state_dir), &kubeconfig, name, &running)?;
+    }
     let shell = std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into());
     run_shell(Path::new(&shell), &kubeconfig, netns.as_deref())
         .map_err(|source| Error::System { action: format!("run {}", shell.to_string_lossy()), source })
+}
+
+/// Writes a kubeconfig for use inside a cluster's network: the host's loopback is not there, the nodes are.
+fn kubeconfig_inside(
+    state: &StateDir,
+    kubeconfig: &Path,
+    name: &str,
+    clusters: &[ClusterStatus],
+) -> Result<PathBuf, Error> {
+    let failed = |source| Error::File { action: "read", path: kubeconfig.to_owned(), source };
+    let mut text = std::fs::read_to_string(kubeconfig).map_err(failed)?;
+    for cluster in clusters {
+        let inside = format!("https://{}:{}", cluster.node_address, crate::cluster::API_PORT);
+        text = text.replace(&format!("server: {}\n", cluster.server), &format!("server: {inside}\n"));
+    }
+    let current = |line: &str| line.starts_with("current-context:");
+    let lines: Vec<&str> = text.lines().filter(|line| !current(line)).collect();
+    let path = state.path().join(format!("kubeconfig.inside-{name}"));
+    state.write(&path, &format!("{}\ncurrent-context: {name:?}\n", lines.join("\n")))?;
+    Ok(path)
 }
 
 fn run_shell(shell: &Path, kubeconfig: &Path, netns: Option<&Path>) -> std::io::Result<ExitStatus> {

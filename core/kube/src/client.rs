@@ -44,10 +44,17 @@ pub async fn connect(connection: &Connection) -> Result<Client, Error> {
 /// A client for the current context of a kubeconfig text.
 ///
 /// # Errors
-/// [`Error::Kubeconfig`].
+/// [`Error::KubeconfigText`].
 pub async fn connect_kubeconfig(text: &str) -> Result<Client, Error> {
-    let kubeconfig = Kubeconfig::from_yaml(text).map_err(|e| unreadable(&e))?;
-    client(kubeconfig, &Connection::default()).await
+    let unusable = |e: &dyn std::fmt::Display| {
+        // Parsers draw the input below their message; a kubeconfig holds secrets.
+        Error::KubeconfigText(e.to_string().lines().next().unwrap_or_default().to_owned())
+    };
+    let kubeconfig = Kubeconfig::from_yaml(text).map_err(|e| unusable(&e))?;
+    client(kubeconfig, &Connection::default()).await.map_err(|e| match e {
+        Error::Kubeconfig { reason, .. } => unusable(&reason),
+        other => other,
+    })
 }
 
 /// A client for the cluster this pod runs in.

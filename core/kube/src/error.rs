@@ -13,6 +13,9 @@ pub enum Error {
         /// What the loader said.
         reason: String,
     },
+    /// A text that should be a kubeconfig is none.
+    #[error("it is no kubeconfig: {0}")]
+    KubeconfigText(String),
     /// The kubeconfig has no such context.
     #[error("kubeconfig has no context {name:?}; it has: {}", known.join(", "))]
     Context {

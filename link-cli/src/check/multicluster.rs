@@ -93,7 +93,10 @@ pub(super) async fn multicluster(context: &Context, namespace: &str) -> Category
         let asked = links.iter().filter(|l| !without_gateway(l));
         let wrong: Vec<String> = asked.filter_map(|l| unmet(l, kind)).collect();
         let why = (!wrong.is_empty()).then(|| wrong.join("; "));
-        category.add(anchor, description, Verdict::error_if(why, fix));
+        // What could not be tried is not known to be wrong; another check tells why it was not tried.
+        let untried = links.iter().filter(|l| unmet(l, kind).is_some()).all(|l| is_unknown(l, kind));
+        let verdict = if untried { Verdict::warning_if(why, fix) } else { Verdict::error_if(why, fix) };
+        category.add(anchor, description, verdict);
     }
     mirrors(context, &links, &mut category).await;
     category
@@ -144,14 +147,24 @@ async fn invalid(context: &Context, namespace: &str, links: &[Link]) -> Option<S
     (!wrong.is_empty()).then(|| wrong.join("; "))
 }
 
+fn is_unknown(link: &Link, kind: &str) -> bool {
+    let conditions = link.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+    conditions.iter().any(|c| c.type_ == kind && c.status == "Unknown")
+}
+
 /// Why a condition of a Link does not hold.
 fn unmet(link: &Link, kind: &str) -> Option<String> {
     let name = link.name_any();
     let conditions = link.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
     let Some(condition) = conditions.iter().find(|c| c.type_ == kind) else {
-        return Some(format!("{name}: the service mirror has not reported {kind} yet"));
+        // A link that cannot be read is not tried any further.
+        return Some(match conditions.iter().find(|c| c.type_ == "Accepted" && c.status == "False") {
+            Some(refused) => format!("{name}: {}", crate::report::one_line(&refused.message)),
+            None => format!("{name}: the service mirror has not reported {kind} yet"),
+        });
     };
-    let why = || format!("{name}: {} (since {})", condition.message, condition.last_transition_time);
+    let message = crate::report::one_line(&condition.message);
+    let why = || format!("{name}: {message} (since {})", condition.last_transition_time);
     (condition.status != "True").then(why)
 }
 

@@ -54,6 +54,7 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> anyhow::Result<ExitCod
                 "give it as catalog.shop.svc.cluster.local:80",
             )
         })?;
+        let authority = in_full(authority, globals).await?;
         let found = ask(&mut client, &authority, &args.token).await?;
         if found.is_empty() {
             complete = false;
@@ -69,6 +70,18 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> anyhow::Result<ExitCod
         print!("{}", render(&all));
     }
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// `catalog.shop` is short for `catalog.shop.svc.<cluster domain>`, as inside a pod.
+async fn in_full(authority: Authority, globals: &Globals) -> anyhow::Result<Authority> {
+    let labels: Vec<&str> = authority.host.split('.').collect();
+    let short = match labels.as_slice() {
+        [service, namespace] if service.parse::<u8>().is_err() => format!("{service}.{namespace}.svc"),
+        [.., "svc"] => labels.join("."),
+        _ => return Ok(authority),
+    };
+    let domain = super::policy::cluster_domain(globals).await;
+    Ok(Authority { host: format!("{short}.{domain}"), port: authority.port })
 }
 
 async fn ask(
@@ -151,7 +164,7 @@ fn render(all: &[(Authority, Found)]) -> String {
             ]);
         }
     }
-    table.lines().map(|l| format!("{}\n", l.trim_end())).collect()
+    table.lines().map(|l| format!("{}\n", l.trim())).collect()
 }
 
 fn identity(endpoint: &WeightedAddr) -> Option<String> {

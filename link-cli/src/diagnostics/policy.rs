@@ -77,7 +77,7 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> anyhow::Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-async fn cluster_domain(globals: &Globals) -> String {
+pub(super) async fn cluster_domain(globals: &Globals) -> String {
     let found = async {
         let maps: Api<ConfigMap> = Api::namespaced(globals.client().await.ok()?, &globals.linkerd_namespace);
         let data = maps.get("linkerd-config").await.ok()?.data?;

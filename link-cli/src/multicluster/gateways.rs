@@ -77,7 +77,7 @@ fn row(link: &Link) -> Row {
         dead.filter_map(|a| a.error.as_ref().map(|e| format!("{cluster}: gateway {e}"))).collect();
     for name in ["Accepted", "Synced", "CredentialsValid"] {
         if let Some(bad) = status.conditions.iter().find(|c| c.type_ == name && c.status == "False") {
-            notes.push(format!("{cluster}: {}", bad.message));
+            notes.push(format!("{cluster}: {}", crate::report::one_line(&bad.message)));
         }
     }
     Row {
@@ -101,9 +101,21 @@ fn word(status: &LinkStatus, name: &str, good: &str) -> String {
         Some(condition) => {
             let since: Option<Timestamp> = condition.last_transition_time.parse().ok();
             let age = since.map_or(0, |at| Timestamp::now().duration_since(at).as_secs().max(0));
-            format!("{} {age} s", condition.reason.to_lowercase())
+            format!("{} {age} s", words(&condition.reason))
         }
     }
+}
+
+/// `NotTried` as people write it: `not tried`.
+fn words(reason: &str) -> String {
+    let mut text = String::new();
+    for letter in reason.chars() {
+        if letter.is_uppercase() && !text.is_empty() {
+            text.push(' ');
+        }
+        text.extend(letter.to_lowercase());
+    }
+    text
 }
 
 fn render(rows: &[Row]) -> String {
@@ -126,7 +138,7 @@ fn render(rows: &[Row]) -> String {
     }
     let mut text = String::new();
     for line in table.lines() {
-        text.push_str(line.trim_end());
+        text.push_str(line.trim());
         text.push('\n');
     }
     for note in rows.iter().flat_map(|r| &r.notes) {

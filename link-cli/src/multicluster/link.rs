@@ -124,8 +124,8 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> anyhow::Result<ExitCod
     if args.both {
         ways.push((to_context, from_context));
     }
-    let mut fine = true;
-    for (index, (exporting, importing)) in ways.iter().enumerate() {
+    let mut looked_at = Vec::new();
+    for (index, (exporting, importing)) in ways.into_iter().enumerate() {
         // The names on the command line speak of the first direction.
         let mut link = args.link.clone();
         if index > 0 {
@@ -133,40 +133,60 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> anyhow::Result<ExitCod
             link.api_server_address = None;
             link.gateway_addresses = None;
         }
-        fine &= one_way(&args, &link, exporting, importing, wait, globals).await?;
+        let patience = if args.dry_run { Duration::ZERO } else { wait };
+        looked_at.push(look(link, exporting, importing, patience, globals).await?);
+    }
+    let mut fine = looked_at.iter().all(|way| way.fine);
+    if args.dry_run {
+        eprintln!("Nothing was changed. Run without --dry-run to apply.");
+        return Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    if !fine && !args.force {
+        let why = "the preflight found errors (× above); nothing was changed";
+        let fix =
+            "do what stands below them and run the same command again, or link all the same with --force";
+        return Err(Problem::new("not linked", why, fix).into());
+    }
+    for way in &looked_at {
+        let account = apply::account_name(&way.importing);
+        apply::Plan::new(&way.link, &way.exporter, &way.importer, &account, globals).apply().await?;
+    }
+    fine = true;
+    for way in &looked_at {
+        fine &=
+            apply::wait_until_working(&way.importer, &way.link, way.exporter.cluster.as_str(), wait).await?;
     }
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Links one direction; answers whether all is well.
-async fn one_way(
-    args: &Args,
-    link: &LinkArgs,
-    exporting: &str,
-    importing: &str,
-    wait: Duration,
+/// One direction, looked at and not yet written.
+struct Way {
+    link: LinkArgs,
+    importing: String,
+    exporter: Exporter,
+    importer: Importer,
+    /// Whether the preflight found no errors.
+    fine: bool,
+}
+
+/// Looks at both sides of one direction and shows the plan. A gateway that is starting is given time to.
+async fn look(
+    link: LinkArgs,
+    exporting: String,
+    importing: String,
+    patience: Duration,
     globals: &Globals,
-) -> anyhow::Result<bool> {
-    let exporter = Exporter::observe(link, Some(exporting), globals).await?;
-    let importer = Importer::observe(link, importing, globals).await?;
+) -> anyhow::Result<Way> {
+    let exporter = exporter::wait_for_gateway(&link, &exporting, patience, globals).await?;
+    let importer = importer::wait_for_mirror(&link, &importing, patience, globals).await?;
     let report = preflight::run(&exporter, &importer, globals).await;
-    let account = apply::account_name(importing);
-    let plan = apply::Plan::new(link, &exporter, &importer, &account, globals);
-    eprint!("{}", plan.header(exporting, importing));
-    eprint!("{}", report.render(exporting, importing));
-    eprint!("{}", plan.render(exporting, importing));
-    if args.dry_run {
-        eprintln!("\nNothing was changed. Run without --dry-run to apply.");
-        return Ok(!report.has_errors());
-    }
-    if report.has_errors() && !args.force {
-        eprintln!(
-            "\n× not linked: the preflight found errors (above)\n    mend them, or link all the same with --force"
-        );
-        return Ok(false);
-    }
-    plan.apply().await?;
-    apply::wait_until_working(&importer, link, exporter.cluster.as_str(), wait).await
+    let account = apply::account_name(&importing);
+    let plan = apply::Plan::new(&link, &exporter, &importer, &account, globals);
+    eprint!("{}", plan.header(&exporting, &importing));
+    eprint!("{}", report.render(&exporting, &importing));
+    eprintln!("{}", plan.render(&exporting, &importing).await);
+    let fine = !report.has_errors();
+    Ok(Way { link, importing, exporter, importer, fine })
 }
 
 /// Linkerd's way: the objects for the importing cluster, on stdout.

@@ -18,5 +18,13 @@ fn a_wrong_command_line_exits_with_2() {
 #[test]
 fn causes_are_listed_once() {
     let error = Err::<(), _>(std::io::Error::other("disk is full")).context("cannot write out/").unwrap_err();
-    assert_eq!(render(&error), "× cannot write out/\n    disk is full\n");
+    assert_eq!(render(&error), format!("× cannot write out/\n    disk is full\n    {LAST_RESORT}\n"));
+}
+
+#[test]
+fn a_parser_s_drawing_of_the_input_is_left_out() {
+    assert_eq!(
+        one_line("error: line 1 column 4: unclosed bracket\n --> <input>\n  |\n1 | a: [b"),
+        "line 1 column 4: unclosed bracket"
+    );
 }

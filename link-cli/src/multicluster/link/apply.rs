@@ -11,6 +11,7 @@ use mesh_kube::kube::{Api, ResourceExt as _};
 use mesh_kube::link::Link;
 use mesh_types::{ClusterName, federated_name, labels, mirror_name};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// The field manager of what `meshctl` writes.
@@ -45,16 +46,21 @@ impl<'a> Plan<'a> {
         format!("Plan: cluster {importing:?} will import exported services of {exporting:?}\n\n")
     }
 
-    pub(crate) fn render(&self, exporting: &str, importing: &str) -> String {
+    pub(crate) async fn render(&self, exporting: &str, importing: &str) -> String {
         let (namespace, cluster) = (&self.link.namespace, &self.exporter.cluster);
         let secret = format!("cluster-credentials-{cluster}");
         let here = format!("will create in {importing}");
         let there = format!("will create in {exporting}");
+        let exported = exported(&self.exporter.client, self.link, &self.exporter.cluster).await;
+        let exported = match exported.len() {
+            0 => "nothing yet; label a Service mirror.linkerd.io/exported=true to export it".to_owned(),
+            _ => exported.join(&format!("\n  {:<24}", "")),
+        };
         format!(
-            "\n  {here:<22}Secret {namespace}/{secret} · Secret {}/{secret} · Link {namespace}/{cluster}\n  \
-             {there:<22}ServiceAccount {namespace}/{}, a token of it, and a ClusterRole that may read services and \
-             endpoint slices, nothing else\n",
-            self.control_plane, self.account,
+            "\n  {here:<24}Secret {namespace}/{secret} · Secret {}/{secret} · Link {namespace}/{cluster}\n  \
+             {there:<24}ServiceAccount {namespace}/{}, a token of it, and a ClusterRole that may read services and \
+             endpoint slices, nothing else\n  {:<24}{exported}\n",
+            self.control_plane, self.account, "exported now",
         )
     }
 
@@ -68,13 +74,6 @@ impl<'a> Plan<'a> {
         for object in objects {
             write(&self.importer.client, &object).await?;
         }
-        let exported = exported(&self.exporter.client, self.link, &self.exporter.cluster).await;
-        let shown = if exported.is_empty() {
-            "nothing yet".to_owned()
-        } else {
-            exported.join("\n                        ")
-        };
-        eprintln!("  {:<22}{shown}", "exported now");
         Ok(())
     }
 }
@@ -99,17 +98,17 @@ async fn write(client: &Client, object: &Value) -> anyhow::Result<()> {
 /// Exported services with the names they will have.
 async fn exported(client: &Client, link: &LinkArgs, cluster: &ClusterName) -> Vec<String> {
     let services: Api<Service> = Api::all(client.clone());
-    let mut shown = Vec::new();
+    let mut shown: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (selector, federated) in [(&link.selector, false), (&link.federated_service_selector, true)] {
         let listed =
             services.list(&ListParams::default().labels(selector)).await.map(|l| l.items).unwrap_or_default();
         for service in listed.iter().filter(|s| !s.labels().contains_key(labels::MIRRORED_SERVICE)) {
             let (namespace, name) = (service.namespace().unwrap_or_default(), service.name_any());
             let (there, _) = if federated { federated_name(&name) } else { mirror_name(&name, cluster) };
-            shown.push(format!("{namespace}/{name} → {there}"));
+            shown.entry(format!("{namespace}/{name}")).or_default().push(there);
         }
     }
-    shown
+    shown.into_iter().map(|(service, names)| format!("{service} → {}", names.join(", "))).collect()
 }
 
 /// Waits until the Link says that credentials, trust, reach and sync are good; says what is missing otherwise.
@@ -131,11 +130,11 @@ pub(crate) async fn wait_until_working(
             let gateway = status.gateway.unwrap_or_default();
             let rtt = gateway.addresses.iter().filter_map(|a| a.rtt_ms).reduce(f64::min);
             let rtt = rtt.map_or(String::new(), |ms| format!(" (rtt {ms:.1} ms)"));
-            eprintln!("\n√ linked: {cluster} is reachable, trusted and watched{rtt}\n");
+            eprintln!("√ linked: {cluster} is reachable, trusted and watched{rtt}");
             return Ok(true);
         }
         if started.elapsed() >= wait {
-            eprintln!("\n× the link to {cluster} does not work after {wait:?}:");
+            eprintln!("× the link to {cluster} does not work after {wait:?}:");
             for line in missing {
                 eprintln!("    {line}");
             }

@@ -6,6 +6,7 @@ use crate::report::Problem;
 use anyhow::Context as _;
 use base64::Engine as _;
 use mesh_kube::Client;
+use mesh_kube::k8s_openapi::api::apps::v1::Deployment;
 use mesh_kube::k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use mesh_kube::k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use mesh_kube::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -15,6 +16,7 @@ use mesh_kube::kube::config::Kubeconfig;
 use mesh_types::{ClusterName, annotations, ports};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 /// What was found.
 pub(crate) struct Exporter {
@@ -112,6 +114,42 @@ impl Exporter {
         });
         Ok(serde_json::to_string_pretty(&config)?)
     }
+}
+
+/// The exporting side once its gateway has a ready pod and an address, or as it is when `patience` is over: right
+/// after `multicluster install` both are still on their way.
+pub(crate) async fn wait_for_gateway(
+    link: &LinkArgs,
+    context: &str,
+    patience: Duration,
+    globals: &Globals,
+) -> anyhow::Result<Exporter> {
+    let started = Instant::now();
+    let mut told = false;
+    loop {
+        let found = Exporter::observe(link, Some(context), globals).await?;
+        let gateway = &found.gateway;
+        let ready = !gateway.addresses.is_empty() && gateway_replicas(&found).await.0 > 0;
+        if ready || started.elapsed() >= patience {
+            return Ok(found);
+        }
+        if !told {
+            told = true;
+            eprintln!(
+                "waiting for the gateway of {context}: {}/{} is not ready",
+                gateway.namespace, gateway.name
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+/// Pods of the gateway: ready, and all.
+pub(crate) async fn gateway_replicas(exporter: &Exporter) -> (i32, i32) {
+    let gateway = &exporter.gateway;
+    let deployments: Api<Deployment> = Api::namespaced(exporter.client.clone(), &gateway.namespace);
+    let status = deployments.get(&gateway.name).await.ok().and_then(|d| d.status).unwrap_or_default();
+    (status.ready_replicas.unwrap_or(0), status.replicas.unwrap_or(0))
 }
 
 /// The kubeconfig that the flags name.

@@ -7,6 +7,7 @@ use mesh_kube::Client;
 use mesh_kube::k8s_openapi::api::core::v1::Pod;
 use mesh_kube::kube::Api;
 use mesh_kube::kube::api::ListParams;
+use std::time::{Duration, Instant};
 
 /// What was found.
 pub(crate) struct Importer {
@@ -26,6 +27,25 @@ impl Importer {
         let mirror_pod = mirror_pod(&client, &link.namespace).await;
         Ok(Self { client, anchors, mirror_pod, namespace: link.namespace.clone() })
     }
+}
+
+/// The importing side once its service mirror is ready, or as it is when `patience` is over.
+pub(crate) async fn wait_for_mirror(
+    link: &LinkArgs,
+    context: &str,
+    patience: Duration,
+    globals: &Globals,
+) -> anyhow::Result<Importer> {
+    let started = Instant::now();
+    let mut found = Importer::observe(link, context, globals).await?;
+    if found.mirror_pod.is_none() && !patience.is_zero() {
+        eprintln!("waiting for the service mirror of {context}: no pod of it is ready");
+    }
+    while found.mirror_pod.is_none() && started.elapsed() < patience {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        found.mirror_pod = mirror_pod(&found.client, &found.namespace).await;
+    }
+    Ok(found)
 }
 
 async fn mirror_pod(client: &Client, namespace: &str) -> Option<String> {

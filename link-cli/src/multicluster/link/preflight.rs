@@ -4,7 +4,6 @@ use super::exporter::Exporter;
 use super::importer::Importer;
 use crate::globals::Globals;
 use mesh_kube::Client;
-use mesh_kube::k8s_openapi::api::apps::v1::Deployment;
 use mesh_kube::k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use mesh_kube::kube::Api;
 use mesh_kube::kube::api::{AttachParams, ListParams, PostParams};
@@ -83,12 +82,12 @@ impl Report {
         };
         let width =
             self.rows.iter().map(|r| show(&r.importer).chars().count()).max().unwrap_or(0).clamp(20, 60) + 2;
-        let mut text = format!("  {:<22}{importing:<width$}{exporting}\n", "preflight");
+        let mut text = format!("  {:<24}{importing:<width$}{exporting}\n", "preflight");
         for row in &self.rows {
-            let _ =
-                writeln!(text, "  {:<22}{:<width$}{}", row.name, show(&row.importer), show(&row.exporter));
+            let line = format!("  {:<24}{:<width$}{}", row.name, show(&row.importer), show(&row.exporter));
+            let _ = writeln!(text, "{}", line.trim_end());
             if let Some(fix) = &row.fix {
-                let _ = writeln!(text, "  {:<22}{fix}", "");
+                let _ = writeln!(text, "  {:<24}  {fix}", "");
             }
         }
         text
@@ -137,7 +136,7 @@ fn anchors(exporter: &Exporter, importer: &Importer) -> Row {
         (Ok(here), Ok(there)) => {
             let shared = here.certs().iter().filter(|c| there.certs().contains(c)).count();
             let text = format!("{} here, {} there, {shared} shared", here.certs().len(), there.certs().len());
-            let fix = "install both clusters with issuers under one anchor:  meshctl trust init --out trust --issuer A --issuer B";
+            let fix = "install both with issuers under one anchor:  meshctl trust init --out trust --issuer east --issuer west";
             if shared == 0 { (bad(text), Some(fix.to_owned())) } else { (warning(text), None) }
         }
         (Err(error), _) | (_, Err(error)) => (bad(error.to_string()), None),
@@ -164,7 +163,8 @@ async fn clock(here: &Client, there: &Client, namespace: &str) -> Row {
         (Some((here, asked_here)), Some((there, asked_there))) => {
             // Creation times are whole seconds, so half a second on either side is noise.
             let skew = (here - asked_here) - (there - asked_there);
-            let text = format!("{skew:+.0} s apart");
+            // Adding zero makes -0 a 0.
+            let text = format!("{:.0} s apart", skew.abs().round() + 0.0);
             if skew.abs() > MAX_SKEW_SECONDS { bad(text) } else { good(text) }
         }
         _ => warning("not compared: ConfigMaps may not be created here"),
@@ -197,9 +197,7 @@ async fn subnets(here: &Client, there: &Client) -> Row {
 
 async fn gateway(exporter: &Exporter) -> Row {
     let gateway = &exporter.gateway;
-    let deployments: Api<Deployment> = Api::namespaced(exporter.client.clone(), &gateway.namespace);
-    let status = deployments.get(&gateway.name).await.ok().and_then(|d| d.status).unwrap_or_default();
-    let (ready, all) = (status.ready_replicas.unwrap_or(0), status.replicas.unwrap_or(0));
+    let (ready, all) = super::exporter::gateway_replicas(exporter).await;
     let name = format!("{}/{}", gateway.namespace, gateway.name);
     let (cell, fix) = if gateway.addresses.is_empty() {
         let fix = format!("wait for the address of Service {name}, or pin one with --gateway-addresses");
