@@ -1,8 +1,9 @@
 //! What the machine must have, and how to get it.
 
 use crate::call;
-use anyhow::{Result, bail};
-use std::path::PathBuf;
+use anyhow::{Context as _, Result, bail};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Fails unless this process runs as root.
@@ -38,4 +39,11 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from);
     std::env::split_paths(&path).chain(system).map(|d| d.join(name)).find(|p| p.is_file())
+}
+
+/// PATH, with the folder of `executable` looked through first.
+pub(crate) fn path_beginning_with(executable: &Path) -> Result<OsString> {
+    let folder = executable.parent().context("an executable lies in a folder")?.to_owned();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    Ok(std::env::join_paths(std::iter::once(folder).chain(std::env::split_paths(&path)))?)
 }

@@ -76,7 +76,14 @@ fn run(task: Task) -> Result<()> {
             let kubectl = kubectl::find_or_build()?;
             let bin = build_binaries("release")?;
             let args = if args.is_empty() { vec!["--workspace".to_owned()] } else { args };
-            call(cargo().arg("test").args(args).env("ISTHMUS_BIN_DIR", &bin).env("ISTHMUS_KUBECTL", &kubectl))
+            call(
+                cargo()
+                    .arg("test")
+                    .args(args)
+                    .env("ISTHMUS_BIN_DIR", &bin)
+                    .env("ISTHMUS_KUBECTL", &kubectl)
+                    .env("PATH", machine::path_beginning_with(&kubectl)?),
+            )
         }
         Task::Lint => {
             call(cargo().args(["fmt", "--all", "--check"]))?;
