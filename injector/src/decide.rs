@@ -38,6 +38,11 @@ impl SkipReason {
         }
     }
 
+    /// Whether an annotation holds what it cannot hold, so that somebody meant something else.
+    pub fn is_mistake(self) -> bool {
+        matches!(self, Self::InvalidAtWorkload | Self::InvalidAtNamespace)
+    }
+
     /// The reason as a sentence for people.
     pub fn explain(self) -> &'static str {
         match self {

@@ -64,7 +64,10 @@ fn init(args: &InitArgs, globals: &Globals) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
+    fs::create_dir_all(&args.out).map_err(|error| {
+        let what = format!("cannot make the folder {}", args.out.display());
+        Problem::usage(what, error.to_string(), "name another with --out, such as:  --out trust")
+    })?;
     let root = anchor(args, ns)?;
     for name in &args.issuers {
         let issuer = root.issue_authority(&authority_name(ns, &args.trust_domain), args.issuer_lifetime)?;
@@ -102,7 +105,11 @@ fn anchor(args: &InitArgs, namespace: &str) -> anyhow::Result<Authority> {
     match (cert.exists(), key.exists()) {
         (true, true) => {
             let root = Authority::from_pem(&crate::values::read(&cert)?, &crate::values::read(&key)?)
-                .with_context(|| format!("{} and {} cannot be used", cert.display(), key.display()))?;
+                .map_err(|error| {
+                    let what = format!("{} and {} cannot be used", cert.display(), key.display());
+                    let fix = "put the trust anchor's certificate and key there, or choose another --out";
+                    Problem::new(what, error.to_string(), fix)
+                })?;
             eprintln!("√ trust anchor {} is kept", cert.display());
             Ok(root)
         }

@@ -31,7 +31,7 @@ pub async fn connect(connection: &Connection) -> Result<Client, Error> {
         Some(path) => Kubeconfig::read_from(path),
         None => Kubeconfig::read(),
     }
-    .map_err(|e| Error::Kubeconfig { path: connection.kubeconfig.clone(), reason: e.to_string() })?;
+    .map_err(|e| Error::Kubeconfig { path: connection.kubeconfig.clone(), reason: reason(&e) })?;
     if let Some(context) = &connection.context
         && !kubeconfig.contexts.iter().any(|c| c.name == *context)
     {
@@ -83,6 +83,14 @@ async fn client(kubeconfig: Kubeconfig, connection: &Connection) -> Result<Clien
 
 fn unreadable(error: &kube::config::KubeconfigError) -> Error {
     Error::Kubeconfig { path: None, reason: error.to_string() }
+}
+
+/// Why a kubeconfig cannot be read. The path stands before it, so the library's own naming of it is left out.
+fn reason(error: &kube::config::KubeconfigError) -> String {
+    match error {
+        kube::config::KubeconfigError::ReadConfig(source, _) => source.to_string(),
+        other => other.to_string().lines().next().unwrap_or_default().to_owned(),
+    }
 }
 
 fn finish(config: Config) -> Result<Client, Error> {

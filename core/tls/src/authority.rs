@@ -233,7 +233,25 @@ impl Authority {
             UnixTime::now(),
             algorithms,
         )
-        .map_err(|e| Error::Untrusted { subject: subject(), reason: e.to_string() })
+        .map_err(|e| Error::Untrusted { subject: subject(), reason: refusal(&e) })
+    }
+}
+
+/// A verifier's refusal in words.
+fn refusal(error: &rustls::Error) -> String {
+    use rustls::CertificateError as E;
+    match error {
+        rustls::Error::InvalidCertificate(E::UnknownIssuer) => "none of them has issued it".to_owned(),
+        rustls::Error::InvalidCertificate(E::BadSignature) => {
+            "an anchor has the name of its issuer, but another key has signed it".to_owned()
+        }
+        rustls::Error::InvalidCertificate(E::Expired | E::ExpiredContext { .. }) => {
+            "its validity, or an anchor's, is over".to_owned()
+        }
+        rustls::Error::InvalidCertificate(E::NotValidYet | E::NotValidYetContext { .. }) => {
+            "its validity, or an anchor's, has not begun".to_owned()
+        }
+        other => other.to_string(),
     }
 }
 

@@ -120,8 +120,11 @@ async fn pod(
             info!(namespace = request.namespace, owner, reason = reason.as_str(), "not injected");
             state.count_response(owner_kind, request.namespace, Some(reason.as_str()));
             let message = format!("Linkerd sidecar proxy injection skipped: {}", reason.explain());
-            notes.push((EventKind::Normal, "InjectionSkipped", message));
-            allow(request, None, &[])
+            // Whoever wrote an annotation that means nothing should hear of it at once, even for a pod without an owner.
+            let warnings = if reason.is_mistake() { vec![message.clone()] } else { Vec::new() };
+            let kind = if reason.is_mistake() { EventKind::Warning } else { EventKind::Normal };
+            notes.push((kind, "InjectionSkipped", message));
+            allow(request, None, &warnings)
         }
     };
     let about = found.reference.filter(|_| !request.dry_run);
