@@ -12,30 +12,41 @@ fn injected_pods_talk_mtls_and_no_plaintext_leaves_them() {
     let (fleet, ns) = (&*FLEET, "mtls");
     let east = &fleet.east;
     shop_in(east, ns).unwrap();
+    // A visit of web goes to catalog (HTTP/1.1), from there to pricing (gRPC), and to ledger (TCP).
     east.call_ok(ns, "web", &["localhost:8080/"]);
-    let pod = east.pod(ns, "catalog").unwrap();
-    let file = fleet.scratch("mtls.pcap");
-    let capture = fleet.faults().capture("east", ns, &pod, &file).unwrap();
+    // Of each pair, the wire is looked at where it is served.
+    let captures = ["catalog", "pricing", "ledger"].map(|app| {
+        let file = fleet.scratch(&format!("{app}.pcap"));
+        let pod = east.pod(ns, app).unwrap();
+        (app, fleet.faults().capture("east", ns, &pod, &file).unwrap(), file)
+    });
     for _ in 0..20 {
-        let called = east.call_ok(ns, "web", &["catalog:80/items"]);
+        let called = east.call_ok(ns, "web", &["localhost:8080/"]);
         assert!(called.body().contains("lantern"));
     }
-    let packets = capture.end().unwrap();
-    let bytes = std::fs::read(file).unwrap();
-    assert!(packets > 20, "the capture saw only {packets} packets");
-    // The node's probes of `/ready` are plaintext, as kubelets' are; nothing of a call may be.
-    for word in ["lantern", "/items"] {
-        let found = bytes.windows(word.len()).any(|w| w == word.as_bytes());
-        assert!(!found, "{word:?} was readable on the wire");
+    for (app, capture, file) in captures {
+        let packets = capture.end().unwrap();
+        assert!(packets > 20, "the capture of {app} saw only {packets} packets");
+        let bytes = std::fs::read(file).unwrap();
+        // The node's probes of `/ready` are plaintext, as kubelets' are; nothing of a call may be.
+        for word in ["lantern", "/items", "visit"] {
+            let found = bytes.windows(word.len()).any(|w| w == word.as_bytes());
+            assert!(!found, "{word:?} was readable on the wire of {app}");
+        }
     }
-    // Counters are merged at scrape, so the latest calls may show a moment later.
-    let client = format!("client_id=\"web.{ns}.serviceaccount.identity.linkerd.cluster.local\"");
-    eventually("catalog's proxy counts web's identity", || {
-        let metrics = east.proxy_metrics(ns, "catalog").map_err(|e| format!("{e:#}"))?;
-        let counted =
-            |l: &str| l.starts_with("response_total") && l.contains(&client) && l.contains("tls=\"true\"");
-        if metrics.lines().any(counted) { Ok(()) } else { Err(metrics) }
-    });
+    for (server, client, series) in [
+        ("catalog", "web", "response_total"),
+        ("pricing", "catalog", "response_total"),
+        ("ledger", "web", "tcp_open_total"),
+    ] {
+        let id = format!("client_id=\"{client}.{ns}.serviceaccount.identity.linkerd.cluster.local\"");
+        let counted = |l: &str| l.starts_with(series) && l.contains(&id) && l.contains("tls=\"true\"");
+        // Counters are merged at scrape, so the latest calls may show a moment later.
+        eventually(&format!("{server}'s proxy counts the identity of {client}"), || {
+            let metrics = east.proxy_metrics(ns, server).map_err(|e| format!("{e:#}"))?;
+            if metrics.lines().any(counted) { Ok(()) } else { Err(metrics) }
+        });
+    }
 }
 
 #[test]
