@@ -132,7 +132,7 @@ async fn handshake(addr: SocketAddr, link: &LinkConfig, bundle: &TrustBundle) ->
     let connector = client_connector(bundle, None, &[]).map_err(|e| distrust(e.to_string()))?;
     let stream = connect(addr).await?;
     connector.connect(name, stream).await.map_err(|e| match e.kind() {
-        std::io::ErrorKind::InvalidData => distrust(e.to_string()),
+        std::io::ErrorKind::InvalidData => distrust(mesh_tls::handshake_refusal(&e)),
         _ => ProbeError::Connect { addr, reason: format!("closes the connection: {e}") },
     })?;
     Ok(())

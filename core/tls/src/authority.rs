@@ -237,6 +237,17 @@ impl Authority {
     }
 }
 
+/// Why a TLS handshake failed, in words.
+pub fn handshake_refusal(error: &std::io::Error) -> String {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(refused @ rustls::Error::InvalidCertificate(_)) => {
+            format!("its certificate does not verify against the trust anchors: {}", refusal(refused))
+        }
+        Some(other) => other.to_string(),
+        None => error.to_string(),
+    }
+}
+
 /// A verifier's refusal in words.
 fn refusal(error: &rustls::Error) -> String {
     use rustls::CertificateError as E;

@@ -7,7 +7,7 @@ mod mesh;
 mod pem;
 mod plain;
 
-pub use authority::{Authority, CsrError, SignedLeaf, generate_csr, verify_csr};
+pub use authority::{Authority, CsrError, SignedLeaf, generate_csr, handshake_refusal, verify_csr};
 pub use bundle::{CertificateInfo, TrustBundle, certificate_info};
 pub use mesh::{Alpn, CertificateRequest, MeshTls, client_identity, negotiated_transport, peer_info};
 pub use pem::PemPair;
