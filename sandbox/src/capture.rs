@@ -5,11 +5,10 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use tokio_util::sync::CancellationToken;
 
 /// All protocols (`ETH_P_ALL`), in network byte order as packet sockets want it.
@@ -20,7 +19,26 @@ const SNAPSHOT: usize = 65_536;
 /// How often the token is looked at while nothing arrives.
 const TICK: Duration = Duration::from_millis(50);
 
-/// A socket that sees every packet of the calling thread's network namespace.
+/// Keeps whole packets, but none of the loopback device: addresses do not tell, for what is redirected to a sidecar is
+/// answered there in the name of a stranger.
+const NOT_LOOPBACK: [SockFilter; 4] = [
+    SockFilter::new(LOAD_HALF, 0, 0, DEVICE_TYPE),
+    SockFilter::new(JUMP_IF_EQUAL, 0, 1, LOOPBACK),
+    SockFilter::new(RETURN, 0, 0, 0),
+    SockFilter::new(RETURN, 0, 0, SNAPSHOT as u32),
+];
+/// `BPF_LD | BPF_H | BPF_ABS`
+const LOAD_HALF: u16 = 0x28;
+/// `BPF_JMP | BPF_JEQ | BPF_K`
+const JUMP_IF_EQUAL: u16 = 0x15;
+/// `BPF_RET | BPF_K`
+const RETURN: u16 = 0x06;
+/// `SKF_AD_OFF + SKF_AD_HATYPE`
+const DEVICE_TYPE: u32 = 0xffff_f000 + 28;
+/// `ARPHRD_LOOPBACK`
+const LOOPBACK: u32 = 772;
+
+/// A socket that sees every packet that enters or leaves the calling thread's network namespace.
 ///
 /// # Errors
 /// When the caller may not open packet sockets.
@@ -28,6 +46,7 @@ pub(crate) fn open() -> std::io::Result<Socket> {
     let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(i32::from(ALL_PROTOCOLS))))?;
     socket.set_recv_buffer_size(8 << 20)?;
     socket.set_read_timeout(Some(TICK))?;
+    socket.attach_filter(&NOT_LOOPBACK)?;
     Ok(socket)
 }
 
@@ -51,7 +70,7 @@ pub(crate) fn record(mut socket: Socket, path: &Path, token: &CancellationToken)
             }
         }
         match socket.read(&mut buffer) {
-            Ok(length) if crosses(&buffer[..length]) => {
+            Ok(length) if is_ip(&buffer[..length]) => {
                 file.write_all(&packet_header(length, SystemTime::now()))?;
                 file.write_all(&buffer[..length])?;
                 count += 1;
@@ -68,24 +87,8 @@ pub(crate) fn record(mut socket: Socket, path: &Path, token: &CancellationToken)
     }
 }
 
-/// Does a packet enter or leave the namespace, rather than stay in it?
-fn crosses(packet: &[u8]) -> bool {
-    let Some((from, to)) = addresses(packet) else { return false };
-    from != to && !from.is_loopback() && !to.is_loopback()
-}
-
-fn addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
-    match packet.first()? >> 4 {
-        4 => {
-            let at = |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(packet.get(at..at + 4)?).ok()?));
-            Some((at(12)?.into(), at(16)?.into()))
-        }
-        6 => {
-            let at = |at: usize| Some(Ipv6Addr::from(<[u8; 16]>::try_from(packet.get(at..at + 16)?).ok()?));
-            Some((at(8)?.into(), at(24)?.into()))
-        }
-        _ => None,
-    }
+fn is_ip(packet: &[u8]) -> bool {
+    packet.first().is_some_and(|first| matches!(first >> 4, 4 | 6))
 }
 
 fn header() -> Vec<u8> {

@@ -1,17 +1,50 @@
 use super::*;
+use crate::network::NetNs;
+use std::net::UdpSocket;
+use std::process::Command;
+
+/// A namespace with a device whose other end nobody reads, and two addresses of its own.
+fn namespace() -> NetNs {
+    let namespace = NetNs::create().unwrap();
+    let script = "ip link set lo up && ip link add v0 type veth peer name v1 && ip link set v1 up \
+                  && ip addr add 10.9.0.1/24 dev v0 && ip addr add 10.9.0.2/24 dev v0 && ip link set v0 up \
+                  && ip neigh add 10.9.0.3 lladdr 02:00:00:00:00:03 dev v0";
+    let made = namespace.run(|| Command::new("sh").args(["-c", script]).status()).unwrap().unwrap();
+    assert!(made.success());
+    namespace
+}
+
+/// Records until `token` is cancelled, in a thread; answers with the number of packets.
+fn recording(namespace: &NetNs, file: &Path, token: &CancellationToken) -> std::thread::JoinHandle<u64> {
+    let (socket, file, token) = (namespace.run(open).unwrap().unwrap(), file.to_owned(), token.clone());
+    std::thread::spawn(move || record(socket, &file, &token).unwrap())
+}
 
 #[test]
-fn packets_that_stay_inside_are_not_kept() {
-    let packet = |from: [u8; 4], to: [u8; 4]| {
-        let mut packet = vec![0x45; 20];
-        packet[12..16].copy_from_slice(&from);
-        packet[16..20].copy_from_slice(&to);
-        packet
-    };
-    assert!(crosses(&packet([10, 42, 0, 5], [10, 42, 0, 6])));
-    assert!(!crosses(&packet([10, 42, 0, 5], [10, 42, 0, 5])));
-    assert!(!crosses(&packet([127, 0, 0, 1], [127, 0, 0, 1])));
-    assert!(!crosses(&[0, 1, 8, 0]), "not IP");
+fn packets_that_stay_inside_are_not_kept_whatever_their_addresses() {
+    let namespace = namespace();
+    let directory = tempfile::tempdir().unwrap();
+    let (file, token) = (directory.path().join("inside.pcap"), CancellationToken::new());
+    let ended = recording(&namespace, &file, &token);
+    let sent = namespace.run(|| {
+        let socket = UdpSocket::bind("10.9.0.1:0")?;
+        socket.send_to(b"stays inside", "10.9.0.2:9")?;
+        socket.send_to(b"goes outside", "10.9.0.3:9")
+    });
+    sent.unwrap().unwrap();
+    token.cancel();
+    ended.join().unwrap();
+    let bytes = std::fs::read(file).unwrap();
+    let holds = |text: &[u8]| bytes.windows(text.len()).any(|w| w == text);
+    assert!(holds(b"goes outside"));
+    assert!(!holds(b"stays inside"));
+}
+
+#[test]
+fn only_ip_is_kept() {
+    assert!(is_ip(&[0x45, 0]) && is_ip(&[0x60, 0]));
+    assert!(!is_ip(&[0, 1, 8, 0]), "ARP");
+    assert!(!is_ip(&[]));
 }
 
 #[test]
@@ -24,32 +57,23 @@ fn the_file_header_is_that_of_raw_ip() {
 
 #[test]
 fn a_capture_ends_although_packets_keep_coming() {
-    let namespace = crate::network::NetNs::create().unwrap();
+    let namespace = namespace();
     let (token, stop) = (CancellationToken::new(), CancellationToken::new());
     let busy = {
         let (namespace, stop) = (namespace.clone(), stop.clone());
         std::thread::spawn(move || {
-            namespace
-                .run(|| {
-                    std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status()?;
-                    let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
-                    let to = socket.local_addr()?;
-                    while !stop.is_cancelled() {
-                        socket.send_to(b"again", to)?;
-                    }
-                    std::io::Result::Ok(())
-                })
-                .unwrap()
-                .unwrap();
+            let sent = namespace.run(|| {
+                let socket = UdpSocket::bind("10.9.0.1:0")?;
+                while !stop.is_cancelled() {
+                    socket.send_to(b"again", "10.9.0.3:9")?;
+                }
+                std::io::Result::Ok(())
+            });
+            sent.unwrap().unwrap();
         })
     };
     let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("busy.pcap");
-    let socket = namespace.run(open).unwrap().unwrap();
-    let ended = {
-        let token = token.clone();
-        std::thread::spawn(move || record(socket, &file, &token).unwrap())
-    };
+    let ended = recording(&namespace, &directory.path().join("busy.pcap"), &token);
     token.cancel();
     let deadline = std::time::Instant::now() + Duration::from_secs(10);
     while !ended.is_finished() {
