@@ -14,7 +14,7 @@ fn two_clusters_come_up_quickly_and_reach_each_other_until_partitioned() {
     let began = Instant::now();
     let bed = up(&["east", "west"]);
     let took = began.elapsed();
-    assert!(took < Duration::from_secs(10), "up took {took:?}");
+    assert!(took < Duration::from_secs(30), "up took {took:?}");
     let status = bed.sandbox.status().unwrap();
     assert_eq!(status.clusters.len(), 2);
     assert!(status.clusters.iter().all(|cluster| cluster.node_ready && cluster.api_serving));
@@ -70,7 +70,7 @@ fn a_slow_link_is_slow_in_the_direction_asked_for() {
     let slow = round_trip();
     assert!(slow >= Duration::from_millis(150), "{slow:?}");
     bed.sandbox.heal().unwrap();
-    eventually("the link to be quick again", Duration::from_secs(5), || {
+    eventually("the link to be quick again", Duration::from_secs(30), || {
         (round_trip() < direct + Duration::from_millis(100)).then_some(())
     });
 }

@@ -96,12 +96,12 @@ fn a_killed_supervisor_leaves_no_process_and_its_directory_is_taken_over() {
     let marker = start_pod(&status.kubeconfig, state.path());
     child.kill().unwrap();
     child.wait().unwrap();
-    eventually("the pod's process to end", Duration::from_secs(5), || (running(&marker) == 0).then_some(()));
+    eventually("the pod's process to end", Duration::from_secs(30), || (running(&marker) == 0).then_some(()));
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
     assert!(!mounts.contains(state.path().to_str().unwrap()), "{mounts}");
     let gone = Sandbox::connect(Some(state.path().to_owned()));
     assert!(matches!(gone, Err(Error::NotRunning(_))), "{gone:?}");
-    eventually("the processes to end", Duration::from_secs(5), || {
+    eventually("the processes to end", Duration::from_secs(30), || {
         inhabitants(&namespace).is_empty().then_some(())
     });
 

@@ -61,8 +61,8 @@ async fn the_next_tier_serves_while_the_first_is_dead_and_the_first_again_after_
     for _ in 0..20 {
         assert_eq!(ask(&client).await, "west");
     }
-    let _east = serve_named(TcpListener::bind(east).await.unwrap(), "east");
     let back = Instant::now();
+    let _east = serve_named(TcpListener::bind(east).await.unwrap(), "east");
     let (mut probes, mut asked) = (0, 0);
     let returned = async {
         let mut in_a_row = 0;
@@ -92,12 +92,8 @@ async fn a_tier_whose_endpoints_are_gone_is_left_at_once_and_all_requests_succee
     let client = client(&mesh).await;
     assert_eq!(ask(&client).await, "east");
     mesh.destinations.set_endpoints(east_path, vec![]).await;
-    let mut last = String::new();
-    let start = Instant::now();
-    while last != "west" {
-        last = ask(&client).await;
-        assert!(start.elapsed() < Duration::from_secs(1), "shifts within a second");
-    }
+    let shifted = async { while ask(&client).await != "west" {} };
+    tokio::time::timeout(LIMIT, shifted).await.expect("east is still asked");
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub(crate) const SERVER: &str = "web.shop.serviceaccount.identity.linkerd.cluster.local";
 pub(crate) const CLIENT: &str = "client.shop.serviceaccount.identity.linkerd.cluster.local";
 /// Nothing in these tests takes this long.
-pub(crate) const LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// A root, an issuer and what they sign.
 pub(crate) struct Trust {

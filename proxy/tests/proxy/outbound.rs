@@ -2,13 +2,12 @@
 
 use crate::app;
 use crate::destinations::{endpoint, forbidden, meshed, opaque, service};
-use crate::harness::{CLIENT, Mesh, Proxy, SERVER, Setup, get, send, text};
+use crate::harness::{CLIENT, LIMIT, Mesh, Proxy, SERVER, Setup, get, send, text};
 use http::{Request, Version};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -184,8 +183,8 @@ async fn forbidden_destinations_answer_403_and_open_bytes_are_cut_when_access_is
     let mut buf = [0; 5];
     io.read_exact(&mut buf).await.unwrap();
     mesh.destinations.set_policy(VIRTUAL, forbidden()).await;
-    let cut = tokio::time::timeout(Duration::from_secs(1), io.read(&mut buf)).await;
-    assert!(matches!(cut.expect("cut within a second"), Ok(0) | Err(_)));
+    let cut = tokio::time::timeout(LIMIT, io.read(&mut buf)).await;
+    assert!(matches!(cut.expect("still open"), Ok(0) | Err(_)));
     let response = get(client.out().await, Version::HTTP_11, "/").await;
     assert_eq!(response.status(), 403);
 }

@@ -213,7 +213,7 @@ fn killing_the_supervisor_leaves_nothing() {
     assert!(descendants.len() >= 7, "shims, programs and their children: {descendants:?}");
     supervisor.kill().unwrap();
     supervisor.wait().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(15);
     while descendants.iter().any(|pid| is_alive(*pid)) {
         assert!(Instant::now() < deadline, "processes outlived the supervisor");
         std::thread::sleep(Duration::from_millis(5));

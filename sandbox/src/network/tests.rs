@@ -1,6 +1,6 @@
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::*;
 
@@ -70,9 +70,8 @@ fn clusters_with_identical_ranges_meet_only_on_the_wan() {
     assert_eq!(seen, "198.18.1.2", "what leaves a cluster has its node's address");
     server.join().unwrap();
 
-    let started = Instant::now();
-    call(client.netns(), (twins[1].ip(), 80)).unwrap_err();
-    assert!(started.elapsed() < Duration::from_secs(1), "no pod there: refused, not dropped");
+    let refused = call(client.netns(), (twins[1].ip(), 80)).unwrap_err();
+    assert_ne!(refused.kind(), ErrorKind::TimedOut, "no pod there: refused, not dropped");
 }
 
 #[test]
@@ -83,9 +82,8 @@ fn a_detached_pod_is_gone_at_once_and_its_address_comes_back_later() {
     let b_ip = b.ip();
     b.detach().unwrap();
     b.detach().unwrap();
-    let started = Instant::now();
-    call(a.netns(), (b_ip, 80)).unwrap_err();
-    assert!(started.elapsed() < Duration::from_secs(1));
+    let refused = call(a.netns(), (b_ip, 80)).unwrap_err();
+    assert_ne!(refused.kind(), ErrorKind::TimedOut, "no route is left");
     drop(b);
     assert_ne!(east.attach_pod().unwrap().ip(), b_ip);
 }

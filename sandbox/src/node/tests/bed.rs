@@ -130,6 +130,15 @@ impl Bed {
         }
     }
 
+    /// Waits for an event about the pod that begins and goes on as said: events are written after the status.
+    pub(super) async fn told(&self, name: &str, begins: &str, says: &str) {
+        let deadline = Instant::now() + Duration::from_secs(15);
+        while !self.events(name).iter().any(|event| event.starts_with(begins) && event.contains(says)) {
+            assert!(Instant::now() < deadline, "{name}, {begins}: {:#?}", self.events(name));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     pub(super) fn events(&self, name: &str) -> Vec<String> {
         let (events, _) = self.client.list("events", &Selection::namespace("shop")).unwrap();
         let about = events.iter().filter(|event| object::text(event, "/involvedObject/name") == name);
