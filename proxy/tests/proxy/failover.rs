@@ -9,6 +9,7 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
@@ -185,8 +186,9 @@ async fn an_application_cannot_say_that_it_did_not_get_a_request() {
 fn with_accrual(mut policy: mesh_api::outbound::OutboundPolicy) -> mesh_api::outbound::OutboundPolicy {
     use mesh_api::outbound::{ExponentialBackoff, FailureAccrual, failure_accrual, proxy_protocol::Kind};
     let backoff = ExponentialBackoff {
-        min_backoff: Some(Duration::from_millis(200).try_into().unwrap()),
-        max_backoff: Some(Duration::from_secs(1).try_into().unwrap()),
+        // Long enough for many requests on a busy machine.
+        min_backoff: Some(Duration::from_secs(3).try_into().unwrap()),
+        max_backoff: Some(Duration::from_secs(6).try_into().unwrap()),
         jitter_ratio: 0.0,
         respect_retry_after_hint: false,
     };
@@ -204,7 +206,7 @@ fn with_accrual(mut policy: mesh_api::outbound::OutboundPolicy) -> mesh_api::out
 
 /// An application that fails every request until told otherwise, and counts them.
 async fn failing() -> (SocketAddr, Arc<std::sync::atomic::AtomicBool>, Arc<std::sync::atomic::AtomicUsize>) {
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+    use std::sync::atomic::{AtomicBool, AtomicUsize};
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let (works, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
@@ -229,7 +231,6 @@ async fn failing() -> (SocketAddr, Arc<std::sync::atomic::AtomicBool>, Arc<std::
 
 #[tokio::test]
 async fn an_endpoint_that_fails_in_a_row_is_ejected_and_comes_back_after_a_trial() {
-    use std::sync::atomic::Ordering::Relaxed;
     let mesh = Mesh::new().await;
     let (bad, works, asked) = failing().await;
     let (good, _good) = named("good").await;
@@ -349,6 +350,8 @@ async fn under_load_a_killed_tier_costs_no_request_but_those_in_flight() {
     mesh.destinations.set_endpoints(far, vec![endpoint(far_addr)]).await;
     let client = Arc::new(client(&mesh).await);
     let mut requests = tokio::task::JoinSet::new();
+    let answered = Arc::new(AtomicU64::new(0));
+    let mut in_flight = 0;
     let mut tick = tokio::time::interval(Duration::from_micros(1_000_000 / RATE));
     let mut near_app = Some(near_app);
     for n in 0..RATE * 2 {
@@ -356,19 +359,27 @@ async fn under_load_a_killed_tier_costs_no_request_but_those_in_flight() {
         if n == RATE
             && let Some(app) = near_app.take()
         {
+            in_flight = n - answered.load(Relaxed);
             app.abort();
         }
-        let client = Arc::clone(&client);
+        let (client, answered) = (Arc::clone(&client), Arc::clone(&answered));
         requests.spawn(async move {
             let response = get(client.out().await, Version::HTTP_11, "/").await;
-            (n, response.status().as_u16(), text(response).await)
+            let answer = (n, response.status().as_u16(), text(response).await);
+            answered.fetch_add(1, Relaxed);
+            answer
         });
     }
     let answers = requests.join_all().await;
     let failed: Vec<_> = answers.iter().filter(|(_, status, _)| *status != 200).collect();
-    let in_flight_at_most = 10;
-    assert!(failed.len() <= in_flight_at_most, "{} failed: {failed:?}", failed.len());
-    assert!(failed.iter().all(|(n, ..)| n.abs_diff(RATE) <= in_flight_at_most as u64), "{failed:?}");
-    let shifted = answers.iter().filter(|(n, _, body)| *n > RATE + 20 && body == "far").count() as u64;
-    assert!(shifted >= RATE - 21 - 10, "{shifted} requests went to the next tier");
+    // A few more may have been sent on connections that the client did not yet know to be closed.
+    let at_most = in_flight + 10;
+    assert!(
+        failed.len() as u64 <= at_most,
+        "{} failed, {in_flight} were in flight: {failed:?}",
+        failed.len()
+    );
+    assert!(failed.iter().all(|(n, ..)| *n < RATE + 20), "{failed:?}");
+    let shifted = answers.iter().filter(|(n, _, body)| *n > RATE + 50 && body == "far").count() as u64;
+    assert!(shifted >= RATE - 51 - 10, "{shifted} requests went to the next tier");
 }
