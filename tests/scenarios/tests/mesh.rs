@@ -15,7 +15,7 @@ fn injected_pods_talk_mtls_and_no_plaintext_leaves_them() {
     // A visit of web goes to catalog (HTTP/1.1), from there to pricing (gRPC), and to ledger (TCP).
     east.call_ok(ns, "web", &["localhost:8080/"]);
     // Of each pair, the wire is looked at where it is served.
-    let captures = ["catalog", "pricing", "ledger"].map(|app| {
+    let captures = ["web", "catalog", "pricing", "ledger"].map(|app| {
         let file = fleet.scratch(&format!("{app}.pcap"));
         let pod = east.pod(ns, app).unwrap();
         (app, fleet.faults().capture("east", ns, &pod, &file).unwrap(), file)
