@@ -26,7 +26,6 @@ use mesh_types::OpaquePorts;
 use model::{Key, Pod, Service, Slice};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
 use tracing::info;
 
@@ -80,13 +79,8 @@ pub async fn run(
         metrics.probe(&name, help, move || state.stale_for().as_secs_f64());
     }
     // A client that connects earlier waits in the listener's backlog and is never told half of the truth.
-    let synced = async {
-        while !states.iter().all(WatchState::is_synced) {
-            tokio::time::sleep(SYNC_POLL).await
-        }
-    };
     tokio::select! {
-        () = synced => {}
+        () = mesh_kube::synced(&states) => {}
         () = shutdown.draining() => return Ok(()),
     }
     info!("all watches have listed");
@@ -96,9 +90,6 @@ pub async fn run(
     let routes = Routes::new(DestinationServer::new(service));
     Ok(mesh_api::server::serve(listener, routes, shutdown.draining()).await?)
 }
-
-/// How often the start looks whether the watches have listed.
-const SYNC_POLL: Duration = Duration::from_millis(5);
 
 fn register(metrics: &Registry, hub: &Arc<Hub>) {
     for (at, name) in ["services", "endpoint_slices", "pods"].into_iter().enumerate() {

@@ -34,7 +34,6 @@ use model::{Key, Member, Namespace, Pod, Service};
 use outbound::OutboundSettings;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
 use tracing::info;
 
@@ -62,9 +61,6 @@ pub enum Error {
     #[error("policy server: {0}")]
     Serve(#[from] mesh_api::tonic::transport::Error),
 }
-
-/// How often the start looks whether the watches have listed.
-const SYNC_POLL: Duration = Duration::from_millis(5);
 
 /// Serves policies on `listener` until the drain; requests are answered once all watches have listed.
 ///
@@ -103,13 +99,8 @@ pub async fn run(
         metrics.probe(&name, help, move || state.stale_for().as_secs_f64());
     }
     // A client that connects earlier waits in the listener's backlog and is never told half of the truth.
-    let synced = async {
-        while !states.iter().all(WatchState::is_synced) {
-            tokio::time::sleep(SYNC_POLL).await
-        }
-    };
     tokio::select! {
-        () = synced => {}
+        () = mesh_kube::synced(&states) => {}
         () = shutdown.draining() => return Ok(()),
     }
     info!("all watches have listed");

@@ -5,6 +5,7 @@ mod pod;
 mod service;
 
 pub use balance::{Accrual, Backoff, Balance, Retry, Timeouts};
+pub use mesh_kube::Key;
 pub use pod::{Namespace, Pod, Probe};
 pub use service::{Member, Order, Service, ServicePort};
 
@@ -13,33 +14,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use tracing::warn;
-
-/// Namespace and name; the namespace is empty for a Namespace itself.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
-    /// Namespace.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-}
-
-impl Key {
-    /// A key of two texts.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
-    }
-
-    /// The key of an object.
-    pub fn of(meta: &ObjectMeta) -> Self {
-        Self::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
 
 type Map = Option<BTreeMap<String, String>>;
 

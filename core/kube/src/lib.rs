@@ -5,6 +5,7 @@ mod apply;
 mod client;
 mod error;
 mod events;
+mod key;
 mod lease;
 pub mod link;
 mod watch;
@@ -13,8 +14,9 @@ pub use apply::{apply, apply_status, delete};
 pub use client::{Connection, connect, connect_kubeconfig, in_cluster};
 pub use error::{Error, explain, is_conflict, is_not_found};
 pub use events::{EventKind, Events};
+pub use key::Key;
 pub use lease::{Lease, LeaseTiming};
-pub use watch::{Change, WatchState, watch};
+pub use watch::{Change, WatchState, synced, watch};
 
 pub use k8s_openapi;
 pub use kube;

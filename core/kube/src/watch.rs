@@ -98,6 +98,16 @@ impl WatchState {
     }
 }
 
+/// How often [`synced`] looks.
+const SYNC_POLL: Duration = Duration::from_millis(5);
+
+/// Waits until every watch has taken a complete list.
+pub async fn synced(states: &[WatchState]) {
+    while !states.iter().all(WatchState::is_synced) {
+        tokio::time::sleep(SYNC_POLL).await;
+    }
+}
+
 /// Watches `api` until the future is dropped, telling `on` every change. Failures are waited out with a growing
 /// pause, and seen in `state`.
 pub async fn watch<K>(api: Api<K>, config: watcher::Config, state: WatchState, mut on: impl FnMut(Change<K>))
