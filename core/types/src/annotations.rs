@@ -76,6 +76,12 @@ pub const FAILURE_ACCRUAL_WINDOW: &str = "balancer.alpha.linkerd.io/failure-accr
 /// Requests below which `unified` does not judge (5).
 pub const FAILURE_ACCRUAL_MIN_REQUESTS: &str =
     "balancer.alpha.linkerd.io/failure-accrual-success-rate-min-requests";
+/// Endpoints that fail or say that they have too much to do get less, by a greater assumed latency (`true` or `false`).
+pub const PENALIZE_FAILURES: &str = "balancer.alpha.linkerd.io/penalize-failures";
+/// The latency that a failure adds (5s).
+pub const LOAD_BIASER_PENALTY: &str = "balancer.alpha.linkerd.io/load-biaser-penalty";
+/// The latency that a failure adds at most where the endpoint sends `Retry-After` (300s).
+pub const LOAD_BIASER_MAX_RETRY_AFTER: &str = "balancer.alpha.linkerd.io/load-biaser-max-retry-after";
 
 /// Time for a whole request.
 pub const TIMEOUT_REQUEST: &str = "timeout.linkerd.io/request";

@@ -14,6 +14,23 @@ pub const REQUIRE_ID: &str = "l5d-require-id";
 pub const DST_OVERRIDE: &str = "l5d-dst-override";
 /// The canonical name of the destination.
 pub const DST_CANONICAL: &str = "l5d-dst-canonical";
+/// On a request: the time it may take, where its route lets it say so; so are the next six.
+pub const TIMEOUT: &str = "l5d-timeout";
+/// The same.
+pub const REQUEST_TIMEOUT: &str = "l5d-request-timeout";
+/// On a request: the time its response may take once it is sent.
+pub const RESPONSE_TIMEOUT: &str = "l5d-response-timeout";
+/// On a request: HTTP conditions on which it is tried again.
+pub const RETRY_HTTP: &str = "l5d-retry-http";
+/// On a request: gRPC conditions on which it is tried again.
+pub const RETRY_GRPC: &str = "l5d-retry-grpc";
+/// On a request: how often it may be tried again.
+pub const RETRY_LIMIT: &str = "l5d-retry-limit";
+/// On a request: the time that one attempt may take.
+pub const RETRY_TIMEOUT: &str = "l5d-retry-timeout";
+/// What a request may say of its own timeouts and retries.
+pub const OVERRIDES: [&str; 7] =
+    [TIMEOUT, REQUEST_TIMEOUT, RESPONSE_TIMEOUT, RETRY_HTTP, RETRY_GRPC, RETRY_LIMIT, RETRY_TIMEOUT];
 /// Prefix of all headers above; untrusted ones are dropped.
 pub const L5D_PREFIX: &str = "l5d-";
 /// Appended by gateways: `by=<gateway id>;for=<client id>;host=<svc:port>;proto=https`.

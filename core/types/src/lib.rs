@@ -5,6 +5,7 @@ pub mod annotations;
 pub mod headers;
 pub mod labels;
 pub mod ports;
+pub mod retry;
 
 mod authority;
 mod duration;
