@@ -171,6 +171,11 @@ impl Index {
         self.pods.get(key)
     }
 
+    /// A Service.
+    pub fn service(&self, key: &Key) -> Option<&Service> {
+        self.services.get(key)
+    }
+
     /// The policy of a port of a pod; `None` when there is no such pod.
     pub fn inbound(&self, pod: &Key, port: u16) -> Option<Server> {
         let namespace = self.namespaces.get(&pod.namespace);

@@ -9,6 +9,7 @@ pub mod inbound;
 pub mod index;
 pub mod model;
 pub mod outbound;
+mod problems;
 pub mod query;
 mod service;
 
@@ -32,6 +33,7 @@ use mesh_runtime::admin::AdminState;
 use mesh_types::{OpaquePorts, labels};
 use model::{Key, Member, Namespace, Pod, Service};
 use outbound::OutboundSettings;
+use problems::Problems;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -92,7 +94,8 @@ pub async fn run(
         let name = format!("policy_{name}_subscribers");
         metrics.probe(&name, "Distinct policies listened to", move || hub.answers()[at] as f64);
     }
-    let states = watch_all(&client, &hub, &shutdown);
+    let problems = Problems::start(client.clone(), &shutdown);
+    let states = watch_all(&client, &hub, problems, &shutdown);
     for (state, name) in states.iter().zip(["namespaces", "pods", "services", "endpointslices"]) {
         let (state, name) = (state.clone(), format!("policy_watch_stale_seconds_{name}"));
         let help = "Time since the watch last worked; zero while it does";
@@ -117,30 +120,38 @@ struct Kind<K, V> {
     keep: fn(&K) -> Option<V>,
     set: fn(&mut Index, &Key, Option<V>) -> Touched,
     known: fn(&Index) -> Vec<Key>,
+    /// Sees what is new before the index has it.
+    before: Option<Before<K, V>>,
 }
 
-fn watch_all(client: &Client, hub: &Arc<Hub>, shutdown: &Shutdown) -> Vec<WatchState> {
+type Before<K, V> = Box<dyn Fn(&Index, &K, &V) + Send>;
+
+fn watch_all(client: &Client, hub: &Arc<Hub>, problems: Problems, shutdown: &Shutdown) -> Vec<WatchState> {
     let states: Vec<WatchState> = (0..4).map(|_| WatchState::new()).collect();
     let everything = watcher::Config::default;
     let namespaces = Kind::<core::Namespace, _> {
         keep: |object| Some(Namespace::from_object(object)),
         set: Index::set_namespace,
         known: Index::namespaces,
+        before: None,
     };
     let pods = Kind::<core::Pod, _> {
         keep: |object| Some(Pod::from_object(object)),
         set: Index::set_pod,
         known: Index::pods,
+        before: None,
     };
     let services = Kind::<core::Service, _> {
         keep: |object| Some(Service::from_object(object)),
         set: Index::set_service,
         known: Index::services,
+        before: Some(Box::new(move |index, object, service| problems.tell(index, object, service))),
     };
     let members = Kind::<discovery::EndpointSlice, _> {
         keep: Member::from_object,
         set: Index::set_member,
         known: Index::members,
+        before: None,
     };
     let linked = everything().labels(labels::CLUSTER_NAME);
     let namespaces = follow(client, everything(), states[0].clone(), hub, namespaces);
@@ -167,9 +178,16 @@ where
     V: 'static,
 {
     let hub = Arc::clone(hub);
-    let Kind { keep, set, known } = kind;
+    let Kind { keep, set, known, before } = kind;
+    let set_one = move |index: &mut Index, object: &K| {
+        let kept = keep(object);
+        if let (Some(before), Some(kept)) = (&before, &kept) {
+            before(index, object, kept);
+        }
+        set(index, &Key::of(object.meta()), kept)
+    };
     watch(Api::<K>::all(client.clone()), selection, state, move |change| match change {
-        Change::Apply(object) => hub.change(|index| set(index, &Key::of(object.meta()), keep(&object))),
+        Change::Apply(object) => hub.change(|index| set_one(index, &object)),
         Change::Delete(object) => hub.change(|index| set(index, &Key::of(object.meta()), None)),
         Change::Reset(objects) => hub.change(|index| {
             let mut touched = Touched::default();
@@ -178,7 +196,7 @@ where
                 touched.merge(set(index, gone, None));
             }
             for object in &objects {
-                touched.merge(set(index, &Key::of(object.meta()), keep(object)));
+                touched.merge(set_one(index, object));
             }
             touched
         }),

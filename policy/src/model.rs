@@ -4,7 +4,7 @@ mod balance;
 mod pod;
 mod service;
 
-pub use balance::{Accrual, Backoff, Balance, Retry, Timeouts};
+pub use balance::{Accrual, Backoff, Balance, Penalty, Problem, Retry, Timeouts};
 pub use mesh_kube::Key;
 pub use pod::{Namespace, Pod, Probe};
 pub use service::{Member, Order, Service, ServicePort};

@@ -13,7 +13,7 @@ use mesh_metrics::Registry;
 use mesh_policy::{Config, DefaultPolicy, run};
 use mesh_runtime::Shutdown;
 use mesh_runtime::admin::AdminState;
-use mesh_testkit::{Cluster, eventually};
+use mesh_testkit::{Cluster, Selection, eventually};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -151,5 +151,28 @@ async fn a_gateway_is_told_when_an_export_is_withdrawn_and_when_the_service_goes
     room.cluster.client().delete("services", "shop", "web", &Default::default()).await?;
     let end = tokio::time::timeout(PATIENCE, stream.message()).await?;
     assert_eq!(end.err().map(|s| s.code()), Some(Code::NotFound));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_annotation_that_cannot_be_read_is_an_event_on_its_service() -> Result<()> {
+    let room = Room::start().await?;
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "web", "namespace": "shop", "annotations": {
+            "timeout.linkerd.io/request": "1.5s", "retry.linkerd.io/http": "5xx"
+        }},
+        "spec": {"ports": [{"name": "http", "port": 80}]}
+    });
+    room.cluster.apply(service).await?;
+    let told = || async {
+        let (events, _) = room.cluster.client().list("events", &Selection::namespace("shop")).ok()?;
+        let text = events.iter().map(ToString::to_string).collect::<String>();
+        (text.contains("AnnotationIgnored") && text.contains("timeout.linkerd.io/request")).then_some(text)
+    };
+    let text = eventually("the event", told).await?;
+    assert!(text.contains("such as 500ms or 10s"), "the remedy is told: {text}");
+    let policy = next(&mut room.watch("shop:client").await?).await?;
+    assert!(format!("{policy:?}").contains("status_ranges: [StatusRange"), "the rest counts: {policy:?}");
     Ok(())
 }

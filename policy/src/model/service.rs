@@ -1,6 +1,6 @@
 //! Services, and the members of federated ones.
 
-use super::{Balance, Key, port, text};
+use super::{Balance, Key, Problem, port, text};
 use mesh_kube::k8s_openapi::api::core::v1 as core;
 use mesh_kube::k8s_openapi::api::discovery::v1 as discovery;
 use mesh_types::{AppProtocol, OpaquePorts, annotations, labels};
@@ -27,6 +27,8 @@ pub struct Service {
     pub tiers: Option<Order>,
     /// How its endpoints are judged and its requests timed.
     pub balance: Balance,
+    /// What is wrong with the annotations that say so.
+    pub problems: Vec<Problem>,
 }
 
 /// The order of a federated Service's members.
@@ -69,9 +71,20 @@ impl Service {
         });
         let failover = note(annotations::FAILOVER).filter(|f| *f != "disabled");
         let tiered = federated && (near || failover.is_some());
+        let ports: Vec<_> = ports.iter().filter_map(ServicePort::from_object).collect();
+        let (balance, mut problems) = Balance::from_meta(meta);
+        let codes = balance.retry.as_ref().is_some_and(|retry| !retry.grpc.is_empty());
+        if codes && !ports.iter().any(|port| port.app_protocol == Some(AppProtocol::Http2)) {
+            problems.push(Problem {
+                annotation: annotations::RETRY_GRPC.to_owned(),
+                reason: "it counts for ports that are known to speak HTTP/2, and no port has appProtocol \
+                         kubernetes.io/h2c"
+                    .to_owned(),
+            });
+        }
         Self {
             cluster_ips: ips.unwrap_or_default().iter().filter_map(|ip| ip.parse().ok()).collect(),
-            ports: ports.iter().filter_map(ServicePort::from_object).collect(),
+            ports,
             opaque_ports: note(annotations::OPAQUE_PORTS).map(OpaquePorts::parse),
             exported: label(labels::EXPORTED) == Some("true") || label(labels::FEDERATED) == Some("member"),
             mirrored: label(labels::MIRRORED_SERVICE).is_some(),
@@ -81,7 +94,8 @@ impl Service {
                 wanted: failover.filter(|f| *f != "enabled").map(list).unwrap_or_default(),
                 measured: note(annotations::CLUSTER_ORDER).map(list).unwrap_or_default(),
             }),
-            balance: Balance::from_meta(meta),
+            balance,
+            problems,
         }
     }
 

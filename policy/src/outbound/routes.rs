@@ -1,15 +1,17 @@
 //! The routes of a policy: until route resources come, one default route for each protocol.
 
-use crate::model::{Accrual, Backoff, Balance, Retry, Timeouts};
+mod grpc;
+
+use crate::model::{Accrual, Backoff, Balance, Penalty, Retry, Timeouts};
 use mesh_api::convert::{default_metadata, duration};
 use mesh_api::http_route::{self, HttpFailureInjector, HttpRouteMatch, PathMatch, Ratio, path_match};
 use mesh_api::meta::{Metadata, metadata};
 use mesh_api::opaque_route::Forbidden;
-use mesh_api::outbound::backend::balance_p2c::{Load, PeakEwma};
+use mesh_api::outbound::backend::balance_p2c::{Load, PeakEwma, PenaltyPeakEwma};
 use mesh_api::outbound::backend::endpoint_discovery::{self, DestinationGet};
 use mesh_api::outbound::backend::{self, BalanceP2c, EndpointDiscovery};
 use mesh_api::outbound::failure_accrual::{self, ConsecutiveFailures, Unified};
-use mesh_api::outbound::proxy_protocol::{Detect, Http1, Http2, Kind, Opaque};
+use mesh_api::outbound::proxy_protocol::{Detect, Grpc, Http1, Http2, Kind, Opaque};
 use mesh_api::outbound::{
     Backend, ExponentialBackoff, FailureAccrual, HttpRoute, OpaqueRoute, OutboundPolicy, ProxyProtocol,
     Queue, http_route as http, opaque_route as opaque,
@@ -51,12 +53,16 @@ pub(super) struct Routes<'a> {
 pub(super) fn forwarded(routes: &Routes<'_>) -> OutboundPolicy {
     let default = routes.tiered.then(Accrual::consecutive);
     let accrual = routes.balance.accrual.as_ref().or(default.as_ref()).map(failure_accrual);
+    let metadata = Some(routes.metadata.clone());
+    // HTTP routes have no words for gRPC codes, and only a port that is known to speak HTTP/2 can have a gRPC route alone.
+    let codes = routes.balance.retry.as_ref().is_some_and(|retry| !retry.grpc.is_empty());
+    if codes && routes.protocol == Some(AppProtocol::Http2) {
+        let kind = Kind::Grpc(Grpc { routes: vec![grpc::route(routes)], failure_accrual: accrual });
+        return OutboundPolicy { protocol: Some(ProxyProtocol { kind: Some(kind) }), metadata };
+    }
     let http = vec![http_route(routes)];
     let opaque = vec![opaque_route(routes)];
-    OutboundPolicy {
-        protocol: Some(protocol(routes.protocol, http, opaque, accrual)),
-        metadata: Some(routes.metadata.clone()),
-    }
+    OutboundPolicy { protocol: Some(protocol(routes.protocol, http, opaque, accrual)), metadata }
 }
 
 /// The policy that refuses all traffic: 403 for HTTP, a closed connection for anything else.
@@ -120,7 +126,7 @@ fn http_route(routes: &Routes<'_>) -> HttpRoute {
         matches: vec![any_path()],
         backends: Some(http::Distribution { kind: Some(http::distribution::Kind::FirstAvailable(first)) }),
         timeouts: timeouts(&routes.balance.timeouts),
-        retry: routes.balance.retry.as_ref().map(retry),
+        retry: routes.balance.retry.as_ref().filter(|retry| !retry.statuses.is_empty()).map(retry),
         allow_l5d_request_headers: routes.allow_l5d_request_headers,
         ..http::Rule::default()
     };
@@ -147,10 +153,9 @@ fn all_backends<'a>(routes: &'a Routes<'_>) -> impl Iterator<Item = Backend> + '
             resource.section.clone_from(section);
         }
         let get = endpoint_discovery::Kind::Dst(DestinationGet { path: path.clone() });
-        let load = PeakEwma { default_rtt: Some(duration(DEFAULT_RTT)), decay: Some(duration(EWMA_DECAY)) };
         let balancer = BalanceP2c {
             discovery: Some(EndpointDiscovery { kind: Some(get) }),
-            load: Some(Load::PeakEwma(load)),
+            load: Some(load(routes.balance.penalty.as_ref())),
         };
         Backend {
             metadata: Some(metadata),
@@ -158,6 +163,20 @@ fn all_backends<'a>(routes: &'a Routes<'_>) -> impl Iterator<Item = Backend> + '
             kind: Some(backend::Kind::Balancer(balancer)),
         }
     })
+}
+
+fn load(penalty: Option<&Penalty>) -> Load {
+    let (default_rtt, decay) = (Some(duration(DEFAULT_RTT)), Some(duration(EWMA_DECAY)));
+    match penalty {
+        None => Load::PeakEwma(PeakEwma { default_rtt, decay }),
+        Some(penalty) => Load::PenaltyPeakEwma(PenaltyPeakEwma {
+            default_rtt,
+            decay,
+            penalty: Some(duration(penalty.amount)),
+            max_retry_after: Some(duration(penalty.max_retry_after)),
+            penalty_decay: decay,
+        }),
+    }
 }
 
 fn timeouts(limits: &Timeouts) -> Option<http_route::Timeouts> {

@@ -253,3 +253,77 @@ fn a_gateway_is_no_transit_to_other_clusters() {
     );
     assert!(refused(&by_name(&index, "web", 80, false).expect("a policy")).is_none(), "others may use it");
 }
+
+fn annotated(notes: Value, port: Value) -> OutboundPolicy {
+    let mut index = index();
+    service(&mut index, web(json!({}), notes, port));
+    by_name(&index, "web", 80, false).expect("a policy")
+}
+
+#[test]
+fn unified_accrual_is_told_with_its_share_window_and_backoff() {
+    use mesh_api::outbound::failure_accrual::Kind::Unified;
+    let notes = json!({
+        "balancer.linkerd.io/failure-accrual": "unified",
+        "balancer.linkerd.io/failure-accrual-consecutive-max-failures": "3",
+        "balancer.alpha.linkerd.io/failure-accrual-success-rate-threshold": "0.9",
+        "balancer.alpha.linkerd.io/failure-accrual-success-rate-window": "20s",
+        "balancer.alpha.linkerd.io/failure-accrual-success-rate-min-requests": "8",
+        "balancer.alpha.linkerd.io/failure-accrual-honor-retry-after": "true",
+    });
+    let policy = annotated(notes, http_port());
+    let Some(Kind::Detect(detect)) = policy.protocol.and_then(|p| p.kind) else { panic!("detected") };
+    let accrual = detect.http2.and_then(|h| h.failure_accrual).and_then(|a| a.kind);
+    let Some(Unified(unified)) = accrual else { panic!("{accrual:?}") };
+    assert_eq!((unified.success_rate_threshold, unified.min_requests), (0.9, 8));
+    assert_eq!((unified.max_consecutive_failures, unified.decay.map(|d| d.seconds)), (3, Some(20)));
+    assert!(unified.backoff.is_some_and(|b| b.respect_retry_after_hint));
+}
+
+#[test]
+fn penalized_failures_are_told_to_the_load_balancer() {
+    use mesh_api::outbound::backend::balance_p2c::Load;
+    let load = |notes: Value| {
+        let policy = annotated(notes, http_port());
+        let (http, _) = detect(&policy);
+        match &http_backends(http)[0].kind {
+            Some(backend::Kind::Balancer(balancer)) => balancer.load.expect("a load"),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(matches!(load(json!({})), Load::PeakEwma(_)));
+    let notes = json!({
+        "balancer.alpha.linkerd.io/penalize-failures": "true",
+        "balancer.alpha.linkerd.io/load-biaser-penalty": "2s",
+    });
+    let Load::PenaltyPeakEwma(load) = load(notes) else { panic!("no penalty") };
+    let seconds = |d: Option<mesh_api::prost_types::Duration>| d.map(|d| d.seconds);
+    assert_eq!((seconds(load.penalty), seconds(load.max_retry_after)), (Some(2), Some(300)));
+    assert_eq!(seconds(load.default_rtt), Some(0));
+}
+
+#[test]
+fn grpc_codes_are_retried_on_ports_that_are_known_to_speak_http2() {
+    let notes = || json!({"retry.linkerd.io/grpc": "unavailable,internal", "timeout.linkerd.io/idle": "5s"});
+    let policy = annotated(notes(), json!({"port": 80, "appProtocol": "kubernetes.io/h2c"}));
+    let Some(Kind::Grpc(grpc)) = policy.protocol.and_then(|p| p.kind) else { panic!("no gRPC route") };
+    let rule = &grpc.routes[0].rules[0];
+    let retry = rule.retry.expect("retries");
+    let conditions = retry.conditions.expect("conditions");
+    assert!(conditions.unavailable && conditions.internal && !conditions.cancelled);
+    assert_eq!(rule.timeouts.and_then(|t| t.idle).map(|d| d.seconds), Some(5));
+    let undetected = annotated(notes(), http_port());
+    let (http, _) = detect(&undetected);
+    assert!(http.rules[0].retry.is_none(), "no HTTP status is to be retried");
+}
+
+#[test]
+fn a_service_remembers_which_of_its_annotations_have_no_effect() {
+    let mut index = index();
+    let notes = json!({"retry.linkerd.io/grpc": "unavailable", "timeout.linkerd.io/request": "soon"});
+    service(&mut index, web(json!({}), notes, http_port()));
+    let problems = &index.service(&Key::new("shop", "web")).expect("the Service").problems;
+    let told: Vec<_> = problems.iter().map(|p| p.annotation.as_str()).collect();
+    assert_eq!(told, ["timeout.linkerd.io/request", "retry.linkerd.io/grpc"]);
+    assert!(problems[1].reason.contains("kubernetes.io/h2c"));
+}
