@@ -19,17 +19,30 @@ pub(crate) fn require_root(why: &str) -> Result<()> {
 
 /// Makes sure that `nft` is there, installing Debian's package where that is possible.
 pub(crate) fn require_nft() -> Result<()> {
-    if find("nft").is_some() {
+    require_packaged("nft", "nftables")
+}
+
+/// Makes sure that a program is there, installing Debian's package where that is possible.
+pub(crate) fn require_packaged(program: &str, package: &str) -> Result<()> {
+    if find(program).is_some() {
         return Ok(());
     }
+    install(&[package])
+}
+
+/// Installs Debian packages.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
+    let names = packages.join(" ");
     if find("apt-get").is_none() {
-        bail!("nft is needed (package nftables) and this machine has no apt-get to install it with");
+        bail!("{names} is needed and this machine has no apt-get to install it with");
     }
-    eprintln!("installing nftables …");
+    eprintln!("installing {names} …");
     call(Command::new("apt-get").args(["update", "-qq"]))?;
     call(
         Command::new("apt-get")
-            .args(["install", "-y", "-qq", "nftables"])
+            .args(["install", "-y", "-qq", "--no-install-recommends"])
+            .args(packages)
+            .stdout(std::process::Stdio::null())
             .env("DEBIAN_FRONTEND", "noninteractive"),
     )
 }

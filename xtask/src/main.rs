@@ -1,6 +1,7 @@
 //! `cargo xtask …`: what people and CI run. It links no room: it runs cargo, the tools of the machine, and the
 //! binaries that cargo built.
 
+mod images;
 mod kubectl;
 mod machine;
 
@@ -40,6 +41,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Build every image, as archives that need no container engine
+    Images(images::Options),
     /// Check formatting, lints and documentation, with warnings denied
     Lint,
     /// Run a benchmark and print its figures
@@ -85,6 +88,7 @@ fn run(task: Task) -> Result<()> {
                     .env("PATH", machine::path_beginning_with(&kubectl)?),
             )
         }
+        Task::Images(options) => images::run(&options).map(drop),
         Task::Lint => {
             call(cargo().args(["fmt", "--all", "--check"]))?;
             call(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
