@@ -1,5 +1,7 @@
 //! The values behind handles.
 
+use crate::labels::Labels;
+use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::{MetricType, exemplar::Exemplar};
 use std::fmt;
@@ -169,27 +171,61 @@ impl Cell for HistogramCell {
 }
 
 /// A value read at every scrape.
-pub(crate) struct Probe {
-    pub(crate) kind: MetricType,
-    pub(crate) read: Box<dyn Fn() -> f64 + Send + Sync>,
-}
+pub(crate) struct Probe(Box<dyn Fn() -> f64 + Send + Sync>);
 
-impl fmt::Debug for Probe {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Probe")
+impl Probe {
+    pub(crate) fn new(read: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
+        Self(Box::new(read))
     }
 }
 
-impl EncodeMetric for Probe {
+/// Probes of one name.
+#[derive(Clone)]
+pub(crate) struct ProbeFamily {
+    kind: MetricType,
+    probes: Arc<Mutex<Vec<(Labels, Probe)>>>,
+}
+
+impl ProbeFamily {
+    pub(crate) fn new(kind: MetricType) -> Self {
+        Self { kind, probes: Arc::default() }
+    }
+
+    /// Adds a series, in the place of the one with these labels if there is one.
+    pub(crate) fn add(&self, labels: Labels, probe: Probe) {
+        let mut probes = self.probes.lock();
+        probes.retain(|(known, _)| *known != labels);
+        probes.push((labels, probe));
+    }
+}
+
+impl fmt::Debug for ProbeFamily {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProbeFamily")
+    }
+}
+
+impl EncodeMetric for ProbeFamily {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        let value = (self.read)();
-        match self.kind {
-            MetricType::Counter => encoder.encode_counter(&value, NoExemplar::None),
-            _ => encoder.encode_gauge(&value),
+        for (labels, probe) in self.probes.lock().iter() {
+            let value = (probe.0)();
+            if labels.is_empty() {
+                write(self.kind, value, &mut encoder)?;
+            } else {
+                write(self.kind, value, &mut encoder.encode_family(labels)?)?;
+            }
         }
+        Ok(())
     }
 
     fn metric_type(&self) -> MetricType {
         self.kind
+    }
+}
+
+fn write(kind: MetricType, value: f64, encoder: &mut MetricEncoder<'_>) -> fmt::Result {
+    match kind {
+        MetricType::Counter => encoder.encode_counter(&value, NoExemplar::None),
+        _ => encoder.encode_gauge(&value),
     }
 }

@@ -39,6 +39,11 @@ impl Labels {
         self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_ref())
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// All pairs in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(n, v)| (n.as_ref(), v.as_ref()))

@@ -13,4 +13,4 @@ pub use cells::{Counter, Gauge, Histogram};
 pub use family::{CounterFamily, Family, GaugeFamily, HistogramFamily};
 pub use labels::Labels;
 pub use process::register_process;
-pub use registry::{CONTENT_TYPE, Registry};
+pub use registry::{CONTENT_TYPE, Description, Registry};

@@ -81,3 +81,46 @@ fn values_that_need_escaping_are_escaped() {
     let text = registry.encode();
     assert!(text.contains(r#"version="a\"b\\c\nd""#), "{text}");
 }
+
+#[test]
+fn probes_with_labels_share_a_family() {
+    let registry = Registry::new();
+    for worker in ["0", "1"] {
+        let labels = Labels::from_iter([("worker", worker)]);
+        registry.labelled_probe("worker_tasks", "Tasks", &labels, || 2.0);
+        registry.labelled_counter_probe("worker_parks", "Parks", &labels, || 3.0);
+    }
+    let text = registry.encode();
+    assert!(text.contains("worker_tasks{worker=\"1\"} 2.0\n"), "{text}");
+    assert!(text.contains("worker_parks_total{worker=\"0\"} 3.0\n"), "{text}");
+    assert_eq!(text.matches("# TYPE worker_tasks gauge").count(), 1);
+}
+
+#[test]
+fn families_describe_themselves() {
+    let registry = Registry::new();
+    registry.gauge("open", "Open now");
+    registry.counter("request", "Requests");
+    registry.counter("request", "Requests");
+    let described: Vec<_> = registry.describe().into_iter().map(|d| (d.name, d.kind, d.help)).collect();
+    let text = |s: &str| s.to_owned();
+    assert_eq!(
+        described,
+        [(text("open"), "gauge", text("Open now")), (text("request_total"), "counter", text("Requests"))]
+    );
+}
+
+#[test]
+fn the_process_tells_of_itself() {
+    let registry = Registry::new();
+    crate::register_process(&registry);
+    let text = registry.encode();
+    let value = |name: &str| -> f64 {
+        let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    assert!(value("process_resident_memory_bytes") > 0.0);
+    assert!(value("process_open_fds") < value("process_max_fds"));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    assert!((now - value("process_start_time_seconds")).abs() < 600.0);
+}
