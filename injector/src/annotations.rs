@@ -85,6 +85,28 @@ keys! {
     DEBUG_SIDECAR = "enable-debug-sidecar";
 }
 
+/// Whether a key is a setting that is read here, or by the control plane, or is known to be of no use here.
+pub(crate) fn is_known(key: &str) -> bool {
+    use mesh_types::annotations::*;
+    const OTHERS: [&str; 7] = [
+        OPAQUE_PORTS,
+        SKIP_INBOUND_PORTS,
+        SKIP_OUTBOUND_PORTS,
+        SKIP_SUBNETS,
+        DEFAULT_INBOUND_POLICY,
+        REQUIRE_IDENTITY_PORTS,
+        ENABLE_GATEWAY,
+    ];
+    ALL.contains(&key) || OTHERS.contains(&key) || DEBUG_IMAGE.contains(&key)
+}
+
+/// Settings of the debug container, which is not there; [`DEBUG_SIDECAR`] tells so.
+const DEBUG_IMAGE: [&str; 3] = [
+    "config.linkerd.io/debug-image",
+    "config.linkerd.io/debug-image-version",
+    "config.linkerd.io/debug-image-pull-policy",
+];
+
 /// Seconds between the order to stop and the proxy's own stop.
 pub const WAIT_BEFORE_EXIT: &str = "config.alpha.linkerd.io/proxy-wait-before-exit-seconds";
 /// Older spellings of [`NATIVE_SIDECAR`], newest first.

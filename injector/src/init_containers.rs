@@ -1,5 +1,6 @@
 //! The containers that run before the sidecar: one writes the redirect rules, one proves them.
 
+use crate::sidecar::resources;
 use crate::values::Values;
 use crate::{INIT_CONTAINER, VALIDATOR_CONTAINER};
 use mesh_types::ports;
@@ -11,7 +12,11 @@ const NOBODY: u32 = 65_534;
 /// Init containers in the order they run. With a CNI plugin only the proof remains.
 pub(crate) fn init_containers(values: &Values) -> Vec<Value> {
     let validator = validator(values);
-    if values.cni_enabled { vec![validator] } else { vec![redirect(values), validator] }
+    let mut all = if values.cni_enabled { vec![validator] } else { vec![redirect(values), validator] };
+    if let Some(resources) = resources(values) {
+        all.iter_mut().for_each(|container| container["resources"] = resources.clone());
+    }
+    all
 }
 
 fn redirect(values: &Values) -> Value {

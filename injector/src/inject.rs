@@ -1,12 +1,14 @@
 //! A pod in, the pod with its sidecar out.
 
+use crate::annotations::{NATIVE_SIDECAR, NATIVE_SIDECAR_OLD};
 use crate::decide::{SkipReason, decide};
 use crate::init_containers::init_containers;
-use crate::overlay::{Annotations, Warning, overlay};
+use crate::overlay::{Annotations, overlay, unknown_port_names};
 use crate::pod::{annotations_of, container_ports, containers};
 use crate::service::opaque_among;
 use crate::sidecar::{proxy_container, push, volumes};
 use crate::values::Values;
+use crate::warning::Warning;
 use mesh_types::{annotations, labels};
 use serde_json::{Value, json};
 
@@ -53,8 +55,10 @@ pub fn inject(pod: &Value, workload: &Workload<'_>, values: &Values) -> Injectio
         Ok(ingress) => ingress,
         Err(reason) => return Injection::Skipped(reason),
     };
-    let (mut values, warnings) = overlay(values, &own, workload.namespace_annotations);
+    let (mut values, mut warnings) = overlay(values, &own, workload.namespace_annotations);
     values.proxy.ingress = ingress;
+    warnings.extend(port_names(pod, &own, workload.namespace_annotations));
+    warnings.extend(fit_to_cluster(&mut values, &own, workload));
     let mut out = pod.clone();
     add_containers(&mut out, pod, workload, &values);
     for volume in volumes() {
@@ -63,6 +67,37 @@ pub fn inject(pod: &Value, workload: &Workload<'_>, values: &Values) -> Injectio
     add_labels(&mut out, workload);
     add_annotations(&mut out, pod, &own, workload, &values);
     Injection::Injected(Box::new(out), warnings)
+}
+
+/// Names of opaque ports that this pod does not have.
+fn port_names(pod: &Value, own: &Annotations, namespace: &Annotations) -> Option<Warning> {
+    let found = |from: &Annotations, place| from.get(annotations::OPAQUE_PORTS).map(|t| (t.clone(), place));
+    let (text, place) = found(own, "pod").or_else(|| found(namespace, "namespace"))?;
+    let names: Vec<&str> = container_ports(pod).into_iter().map(|(name, _)| name).collect();
+    unknown_port_names(&text, place, "pod", &names)
+}
+
+/// Leaves out what the cluster is too old for, and tells of what the kind of sidecar means for a Job.
+fn fit_to_cluster(values: &mut Values, own: &Annotations, workload: &Workload<'_>) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    let keys = [NATIVE_SIDECAR].into_iter().chain(NATIVE_SIDECAR_OLD);
+    let asked =
+        keys.into_iter().any(|k| own.contains_key(k) || workload.namespace_annotations.contains_key(k));
+    if let Some(version) = values.kubernetes {
+        // Whoever asks by name knows that the feature gate is open, as it can be since 1.28.
+        if !version.has_native_sidecars() && !asked {
+            values.proxy.native_sidecar = false;
+        }
+        if !version.has_sleep_action() && values.proxy.wait_before_exit_seconds > 0 {
+            values.proxy.wait_before_exit_seconds = 0;
+            warnings.push(Warning::NoSleepAction { version });
+        }
+    }
+    let job = workload.owner.is_some_and(|o| ["Job", "CronJob"].contains(&o.kind.as_str()));
+    if job && !values.proxy.native_sidecar && !values.proxy.enable_shutdown_endpoint {
+        warnings.push(Warning::ClassicSidecarInJob { admin: values.proxy.ports.admin });
+    }
+    warnings
 }
 
 /// The difference between two pods as a JSON patch (RFC 6902).

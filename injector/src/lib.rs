@@ -16,15 +16,19 @@ mod pod;
 mod service;
 mod sidecar;
 mod values;
+mod version;
+mod warning;
 pub mod webhook;
 
 pub use decide::{SkipReason, decide};
 pub use error::Error;
 pub use inject::{Injection, Owner, Workload, inject, patch};
-pub use overlay::{Annotations, Warning, overlay};
+pub use overlay::{Annotations, overlay};
 pub use pod::annotations_of;
 pub use service::opaque_ports_of_service;
 pub use values::*;
+pub use version::KubernetesVersion;
+pub use warning::Warning;
 
 /// Name of the sidecar container.
 pub const PROXY_CONTAINER: &str = "linkerd-proxy";

@@ -2,27 +2,13 @@
 
 use crate::Values;
 use crate::annotations::*;
-use mesh_types::{PortSet, annotations as keys, parse_duration};
+use crate::warning::Warning;
+use mesh_types::{OpaquePorts, PortSet, annotations as keys, parse_duration};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Annotations of a pod or a namespace.
 pub type Annotations = BTreeMap<String, String>;
-
-/// An annotation that cannot be obeyed. The installed value stays in force; the person who creates the pod is told
-/// through the admission response and an event.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("annotation {key} on the {place}: {value:?} {problem}; it is ignored")]
-pub struct Warning {
-    /// Annotation key.
-    pub key: String,
-    /// `pod` or `namespace`.
-    pub place: &'static str,
-    /// The value found.
-    pub value: String,
-    /// What is wrong and what would be right.
-    pub problem: String,
-}
 
 const POLICIES: [&str; 6] = [
     "all-unauthenticated",
@@ -45,11 +31,15 @@ pub fn overlay(values: &Values, pod: &Annotations, namespace: &Annotations) -> (
     connections(&mut o, &mut v);
     o.additional_env(&mut v.proxy.additional_env);
     // The role of one workload: a namespace cannot turn all of its pods into gateways.
-    let gateway = pod.get(keys::ENABLE_GATEWAY).map(String::as_str);
-    v.proxy.gateway = gateway == Some("true");
+    match pod.get(keys::ENABLE_GATEWAY).map(|text| text.trim().parse()) {
+        Some(Ok(gateway)) => v.proxy.gateway = gateway,
+        Some(Err(_)) => o.warn(keys::ENABLE_GATEWAY, "must be true or false"),
+        None => {}
+    }
     if o.find(DEBUG_SIDECAR).is_some_and(|(value, _)| value == "true") {
         o.warn(DEBUG_SIDECAR, "is not available here; use kubectl debug");
     }
+    o.unknown_settings();
     (v, o.warnings)
 }
 
@@ -147,7 +137,7 @@ impl<'a> Overlay<'a> {
     fn warn(&mut self, key: &str, problem: impl Into<String>) {
         if let Some((value, place)) = self.find(key) {
             let (key, value) = (key.to_owned(), value.to_owned());
-            self.warnings.push(Warning { key, place, value, problem: problem.into() });
+            self.warnings.push(Warning::Annotation { key, place, value, problem: problem.into() });
         }
     }
 
@@ -191,6 +181,14 @@ impl<'a> Overlay<'a> {
         }
     }
 
+    /// Keys of the pod that look like settings and are none: mostly slips of the pen, which would otherwise have no
+    /// effect and no trace.
+    fn unknown_settings(&mut self) {
+        for key in self.pod.keys().filter(|k| k.starts_with(keys::CONFIG_PREFIX) && !is_known(k)) {
+            self.warnings.push(Warning::Unknown { key: key.clone() });
+        }
+    }
+
     /// Environment from all three places, the nearer winning by name.
     fn additional_env(&mut self, env: &mut Vec<Value>) {
         for (place, annotations) in [("namespace", self.namespace), ("pod", self.pod)] {
@@ -202,7 +200,7 @@ impl<'a> Overlay<'a> {
                         env.push(item);
                     }
                 }
-                _ => self.warnings.push(Warning {
+                _ => self.warnings.push(Warning::Annotation {
                     key: ADDITIONAL_ENV.to_owned(),
                     place,
                     value: text.clone(),
@@ -221,7 +219,8 @@ fn port_list(s: &str) -> Result<String, String> {
     s.parse::<PortSet>().map(|_| s.to_owned()).map_err(|e| format!("is not a list of ports: {e}"))
 }
 
-fn named_port_list(s: &str) -> Result<String, String> {
+/// A list of ports, ranges and names of ports (RFC 6335, as Kubernetes wants them).
+pub(crate) fn named_port_list(s: &str) -> Result<String, String> {
     for token in s.split(',').map(str::trim) {
         let name = |t: &str| {
             t.len() <= 15
@@ -233,6 +232,29 @@ fn named_port_list(s: &str) -> Result<String, String> {
         }
     }
     Ok(s.to_owned())
+}
+
+/// Warns of port names in a well-formed opaque-ports annotation that no port here has: whoever wrote them meant
+/// something else.
+pub(crate) fn unknown_port_names(
+    text: &str,
+    place: &'static str,
+    of: &str,
+    known: &[&str],
+) -> Option<Warning> {
+    named_port_list(text).ok()?;
+    let opaque = OpaquePorts::parse(text);
+    let missing = opaque.names().iter().filter(|n| !known.contains(&n.as_str()));
+    let missing: Vec<String> = missing.map(|n| format!("{n:?}")).collect();
+    (!missing.is_empty()).then(|| Warning::Annotation {
+        key: keys::OPAQUE_PORTS.to_owned(),
+        place,
+        value: text.to_owned(),
+        problem: format!(
+            "has {}, neither a port number nor the name of a port of this {of}",
+            missing.join(", ")
+        ),
+    })
 }
 
 fn subnets(s: &str) -> Result<String, String> {

@@ -81,7 +81,9 @@ fn security_context(values: &Values) -> Value {
     context
 }
 
-fn resources(values: &Values) -> Option<Value> {
+/// Requests and limits of the proxy. The containers that run before it get the same: they never run together, so
+/// the pod needs no more, and namespaces whose quota wants limits everywhere admit it.
+pub(crate) fn resources(values: &Values) -> Option<Value> {
     let r = &values.proxy.resources;
     let side = |pick: fn(&Resource) -> &str| -> Map<String, Value> {
         [("cpu", &r.cpu), ("memory", &r.memory), ("ephemeral-storage", &r.ephemeral_storage)]

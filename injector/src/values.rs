@@ -32,6 +32,9 @@ pub struct Values {
     pub proxy_init: ProxyInit,
     /// Validator container.
     pub network_validator: NetworkValidator,
+    /// Version of the cluster, which is found out and not installed; `None` means that it has every feature.
+    #[serde(skip)]
+    pub kubernetes: Option<crate::KubernetesVersion>,
 }
 
 /// The sidecar.

@@ -52,6 +52,7 @@ pub async fn run(
         .await
         .map_err(|source| Error::Listen { addr: config.addr, source })?;
     let state = Arc::new(State::new(client.clone(), config.namespace.clone(), registry));
+    drop(shutdown.spawn_until_drain("watch-version", state.clone().watch_version()));
     drop(shutdown.spawn_until_drain("watch-config", state.clone().watch_config()));
     drop(shutdown.spawn_until_drain("watch-namespaces", state.clone().watch_namespaces()));
     let keeper = Keeper::new(client, config.namespace);

@@ -260,6 +260,9 @@ volumeMounts:
     - --timeout-close-wait-secs
     - {{ $v.proxyInit.closeWaitTimeoutSecs | quote }}
     {{- end }}
+  {{- with include "partials.resources" $v.proxy.resources }}
+  {{- . | nindent 2 }}
+  {{- end }}
   securityContext:
     allowPrivilegeEscalation: {{ $privileged }}
     capabilities:
@@ -290,6 +293,9 @@ volumeMounts:
     {{- if not $v.disableIPv6 }}
     - --ipv6
     {{- end }}
+  {{- with include "partials.resources" $v.proxy.resources }}
+  {{- . | nindent 2 }}
+  {{- end }}
   securityContext:
     allowPrivilegeEscalation: false
     capabilities:

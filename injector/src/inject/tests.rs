@@ -148,6 +148,58 @@ fn opaque_ports_of_the_namespace_are_written_onto_the_pod() {
     assert_eq!(annotations_of(&out)[annotations::OPAQUE_PORTS], "8080");
 }
 
+fn warnings(pod: &Value, ns: &[(&str, &str)]) -> Vec<String> {
+    match run(pod, ns) {
+        Injection::Injected(_, warnings) => warnings.iter().map(ToString::to_string).collect(),
+        Injection::Skipped(reason) => panic!("skipped: {reason:?}"),
+    }
+}
+
+#[test]
+fn names_of_opaque_ports_that_no_container_has_are_told_of() {
+    let enabled = (annotations::INJECT, "enabled");
+    let of_namespace = warnings(&web(json!({})), &[enabled, (annotations::OPAQUE_PORTS, "mysql,abc")]);
+    assert_eq!(of_namespace.len(), 1, "{of_namespace:?}");
+    for part in ["on the namespace", "config.linkerd.io/opaque-ports", "\"abc\""] {
+        assert!(of_namespace[0].contains(part), "{of_namespace:?} lacks {part}");
+    }
+    let of_pod = warnings(&web(json!({(annotations::OPAQUE_PORTS): "abc"})), &[enabled]);
+    assert!(of_pod[0].contains("on the pod"), "{of_pod:?}");
+    assert_eq!(warnings(&web(json!({(annotations::OPAQUE_PORTS): "mysql,80"})), &[enabled]), [""; 0]);
+}
+
+#[test]
+fn an_old_cluster_gets_classic_sidecars_unless_native_ones_are_asked_for() {
+    let at = |minor: u32, annotations: Value, owner: Option<&Owner>| {
+        let workload = Workload {
+            namespace: "shop",
+            namespace_annotations: &Annotations::new(),
+            owner,
+            control_plane_namespace: "linkerd",
+            created_by: "isthmus/test",
+        };
+        let version = crate::KubernetesVersion { major: 1, minor };
+        let values = Values { kubernetes: Some(version), ..Values::default() };
+        let mut pod = web(annotations);
+        pod["metadata"]["annotations"]["linkerd.io/inject"] = json!("enabled");
+        let Injection::Injected(out, warnings) = inject(&pod, &workload, &values) else { panic!() };
+        let native = containers(&out, "initContainers").any(|c| c["name"] == crate::PROXY_CONTAINER);
+        (native, warnings)
+    };
+    assert!(!at(28, json!({}), None).0);
+    assert!(at(29, json!({}), None).0);
+    assert!(at(28, json!({(NATIVE_SIDECAR_OLD[0]): "true"}), None).0);
+    assert!(!at(34, json!({(NATIVE_SIDECAR): "false"}), None).0);
+    let job = Owner { kind: "CronJob".into(), name: "nightly".into() };
+    assert_eq!(at(28, json!({}), Some(&job)).1, [Warning::ClassicSidecarInJob { admin: 4191 }]);
+    assert_eq!(at(29, json!({}), Some(&job)).1, []);
+    let told = at(28, json!({"config.linkerd.io/proxy-admin-shutdown": "enabled"}), Some(&job)).1;
+    assert_eq!(told, [], "whoever opened the shutdown endpoint knows what it is for");
+    let wait = json!({(crate::annotations::WAIT_BEFORE_EXIT): "5"});
+    assert_eq!(at(30, wait.clone(), None).1, []);
+    assert!(matches!(at(29, wait, None).1[..], [Warning::NoSleepAction { .. }]));
+}
+
 proptest! {
     #[test]
     fn the_patch_turns_the_pod_into_the_injected_pod(

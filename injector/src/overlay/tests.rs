@@ -33,7 +33,9 @@ fn a_bad_value_is_ignored_and_named() {
         (keys::DEFAULT_INBOUND_POLICY, "allow"),
         (ADDITIONAL_ENV, "{}"),
         (keys::OPAQUE_PORTS, "Not A Port"),
+        (keys::OPAQUE_PORTS, "90-80"),
         (DEBUG_SIDECAR, "true"),
+        (keys::ENABLE_GATEWAY, "80"),
     ];
     for (key, value) in bad {
         let (values, warnings) = from_pod(key, value);
@@ -109,4 +111,19 @@ proptest! {
     fn no_annotation_text_panics(key in 0..ALL.len(), value in ".{0,40}") {
         let _ = from_pod(ALL[key], &value);
     }
+}
+
+#[test]
+fn a_key_that_is_no_setting_is_told_of() {
+    let (values, warnings) = from_pod("config.linkerd.io/skip-outbound-port", "443");
+    assert_eq!(values, Values::default());
+    let text = warnings[0].to_string();
+    assert!(text.contains("config.linkerd.io/skip-outbound-port") && text.contains("no setting"), "{text}");
+    for key in
+        [keys::SKIP_OUTBOUND_PORTS, keys::REQUIRE_IDENTITY_PORTS, "config.linkerd.io/debug-image", ADMIN_PORT]
+    {
+        assert_eq!(from_pod(key, "80").1, [], "{key}");
+    }
+    let namespace = map(&[("config.linkerd.io/of-another-webhook", "x")]);
+    assert_eq!(overlay(&Values::default(), &Annotations::new(), &namespace).1, []);
 }

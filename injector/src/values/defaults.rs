@@ -17,6 +17,7 @@ impl Default for Values {
             proxy: Proxy::default(),
             proxy_init: ProxyInit::default(),
             network_validator: NetworkValidator::default(),
+            kubernetes: None,
         }
     }
 }

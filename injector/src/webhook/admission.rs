@@ -2,13 +2,15 @@
 
 use super::owner;
 use super::state::State;
+use crate::decide::SkipReason;
 use crate::inject::{Injection, Workload, inject, patch};
 use crate::overlay::Annotations;
+use crate::pod::annotations_of;
 use crate::service::opaque_ports_of_service;
 use base64::Engine;
 use mesh_kube::EventKind;
 use mesh_kube::k8s_openapi::api::core::v1::ObjectReference;
-use mesh_types::annotations::OPAQUE_PORTS;
+use mesh_types::annotations::{INJECT, OPAQUE_PORTS};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tracing::{info, warn};
@@ -68,18 +70,20 @@ pub(super) async fn answer(state: &State, review: &Value) -> Result<Answer, Refu
     let request = Request::parse(review)?;
     state.count_request(request.kind, request.namespace);
     let values = state.values().ok_or(Refusal::NotReady)?;
-    let namespace = state.annotations(request.namespace).ok_or(Refusal::NotReady)?;
+    let namespace = state.annotations(request.namespace).await.ok_or(Refusal::NotReady)?;
     match request.kind {
         "Pod" => Ok(pod(state, &request, &values, namespace).await),
         "Service" => {
-            let found = opaque_ports_of_service(request.object, &namespace, &values.proxy.opaque_ports);
+            let (found, warning) =
+                opaque_ports_of_service(request.object, &namespace, &values.proxy.opaque_ports);
             let after = found.map(|ports| {
                 let mut after = request.object.clone();
                 after["metadata"]["annotations"][OPAQUE_PORTS] = json!(ports);
                 after
             });
             state.count_response("Service", request.namespace, None);
-            let review = allow(&request, after.as_ref(), &[]);
+            let warnings: Vec<String> = warning.iter().map(ToString::to_string).collect();
+            let review = allow(&request, after.as_ref(), &warnings);
             Ok(Answer { review, events: Vec::new() })
         }
         kind => {
@@ -120,9 +124,11 @@ async fn pod(
             info!(namespace = request.namespace, owner, reason = reason.as_str(), "not injected");
             state.count_response(owner_kind, request.namespace, Some(reason.as_str()));
             let message = format!("Linkerd sidecar proxy injection skipped: {}", reason.explain());
-            // Whoever wrote an annotation that means nothing should hear of it at once, even for a pod without an owner.
-            let warnings = if reason.is_mistake() { vec![message.clone()] } else { Vec::new() };
-            let kind = if reason.is_mistake() { EventKind::Warning } else { EventKind::Normal };
+            // Whoever asked for what is not done should hear of it at once, even for a pod without an owner.
+            let surprising = reason.is_mistake()
+                || reason == SkipReason::HostNetwork && is_asked_for(request.object, &namespace);
+            let warnings = if surprising { vec![message.clone()] } else { Vec::new() };
+            let kind = if surprising { EventKind::Warning } else { EventKind::Normal };
             notes.push((kind, "InjectionSkipped", message));
             allow(request, None, &warnings)
         }
@@ -133,6 +139,13 @@ async fn pod(
         notes.into_iter().map(record).collect()
     });
     Answer { review, events: events.unwrap_or_default() }
+}
+
+/// Whether the pod, or its namespace for it, asks for injection.
+fn is_asked_for(pod: &Value, namespace: &Annotations) -> bool {
+    let own = annotations_of(pod);
+    let asked = own.get(INJECT).or_else(|| namespace.get(INJECT)).map(String::as_str);
+    matches!(asked, Some("enabled" | "ingress"))
 }
 
 fn allow(request: &Request<'_>, after: Option<&Value>, warnings: &[String]) -> Value {

@@ -1,5 +1,6 @@
-//! What the webhook knows of the cluster: installed values, trust bundle, namespaces' annotations.
+//! What the webhook knows of the cluster: its version, installed values, trust bundle, namespaces' annotations.
 
+use crate::KubernetesVersion;
 use crate::overlay::Annotations;
 use crate::values::Values;
 use mesh_kube::k8s_openapi::api::core::v1::{ConfigMap, Namespace};
@@ -9,11 +10,18 @@ use mesh_kube::{Change, Client, Events, WatchState, watch};
 use mesh_metrics::{CounterFamily, Labels, Registry};
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 use tokio::sync::Notify;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 const CONFIG: &str = "linkerd-config";
 const TRUST_ROOTS: &str = "linkerd-identity-trust-roots";
+/// A cluster's version changes when it is upgraded, API server by API server.
+const VERSION_PERIOD: Duration = Duration::from_secs(60);
+/// After a failure.
+const VERSION_RETRY: Duration = Duration::from_secs(1);
+/// The API server waits for the webhook, so the webhook does not wait long for the API server.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Shared by all admissions.
 pub(super) struct State {
@@ -30,6 +38,7 @@ pub(super) struct State {
 struct Known {
     values: Option<Arc<Values>>,
     trust_roots: Option<String>,
+    version: Option<KubernetesVersion>,
     namespaces: Option<HashMap<String, Arc<Annotations>>>,
 }
 
@@ -50,32 +59,46 @@ impl State {
         }
     }
 
-    /// The values in force, once known: those installed, with the trust bundle of this moment.
-    pub(super) fn values(&self) -> Option<Arc<Values>> {
+    /// The values in force, once known: those installed, with the trust bundle and the cluster's version of this moment.
+    pub(super) fn values(&self) -> Option<Values> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let values = known.values.clone()?;
-        match &known.trust_roots {
-            Some(pem) if *pem != values.identity_trust_anchors_pem => {
-                let identity_trust_anchors_pem = pem.clone();
-                Some(Arc::new(Values { identity_trust_anchors_pem, ..(*values).clone() }))
+        let mut values = (**known.values.as_ref()?).clone();
+        if let Some(pem) = &known.trust_roots {
+            values.identity_trust_anchors_pem.clone_from(pem);
+        }
+        values.kubernetes = known.version;
+        Some(values)
+    }
+
+    /// A namespace's annotations. One that the watch has not told of yet is asked for: namespaces and their first pods
+    /// are often created in one breath.
+    pub(super) async fn annotations(&self, namespace: &str) -> Option<Arc<Annotations>> {
+        if let Some(known) = self.known_annotations(namespace) {
+            return Some(known);
+        }
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        match tokio::time::timeout(LOOKUP_TIMEOUT, api.get_metadata(namespace)).await {
+            Ok(Ok(found)) => Some(Arc::new(found.metadata.annotations.unwrap_or_default())),
+            Ok(Err(error)) => {
+                debug!(namespace, reason = mesh_kube::explain(&error), "namespace not found");
+                None
             }
-            _ => Some(values),
+            Err(_) => None,
         }
     }
 
-    /// A namespace's annotations; none for one that is not known yet.
-    pub(super) fn annotations(&self, namespace: &str) -> Option<Arc<Annotations>> {
+    fn known_annotations(&self, namespace: &str) -> Option<Arc<Annotations>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.namespaces.as_ref()?.get(namespace).cloned()
     }
 
-    /// Waits until values and namespaces are known.
+    /// Waits until version, values and namespaces are known.
     pub(super) async fn synced(&self) {
         loop {
             let changed = self.changed.notified();
             let known = {
                 let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-                known.values.is_some() && known.namespaces.is_some()
+                known.version.is_some() && known.values.is_some() && known.namespaces.is_some()
             };
             if known {
                 return;
@@ -115,6 +138,34 @@ impl State {
             }
         });
         futures::future::join(config, roots).await;
+    }
+
+    /// Follows the version of the cluster. Never ends.
+    pub(super) async fn watch_version(self: Arc<Self>) {
+        loop {
+            let pause = match self.client.apiserver_version().await {
+                Ok(info) => {
+                    let version = KubernetesVersion::parse(&info.major, &info.minor);
+                    // A version that cannot be read has whatever a new one has.
+                    let version = version.unwrap_or(KubernetesVersion { major: 1, minor: u32::MAX });
+                    let known = self.known.read().unwrap_or_else(PoisonError::into_inner).version;
+                    if known != Some(version) {
+                        info!(
+                            version = info.git_version,
+                            native_sidecars = version.has_native_sidecars(),
+                            "cluster"
+                        );
+                        self.update(|known| known.version = Some(version));
+                    }
+                    VERSION_PERIOD
+                }
+                Err(error) => {
+                    debug!(reason = mesh_kube::explain(&error), "version of the cluster not read");
+                    VERSION_RETRY
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
     }
 
     /// Takes new values; unreadable ones leave the old in force.

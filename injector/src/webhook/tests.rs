@@ -64,6 +64,12 @@ impl Injector {
         eventually("an injected pod", object).await.unwrap()
     }
 
+    /// Creates an object in the namespace `shop`.
+    async fn create(&self, mut object: Value) -> Value {
+        object["metadata"]["namespace"] = "shop".into();
+        (*self.cluster.create(object).await.unwrap()).clone()
+    }
+
     async fn events(&self, namespace: &str, reason: &str) -> Vec<String> {
         let (events, _) = self.cluster.client().list("events", &Selection::namespace(namespace)).unwrap();
         let wanted = events.iter().filter(|e| e["reason"] == reason);
@@ -175,6 +181,76 @@ async fn owners_give_labels_and_receive_events() {
         };
         eventually(reason, found).await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_owner_gives_its_label() {
+    let injector = Injector::start().await;
+    injector.namespace("shop", json!({"linkerd.io/inject": "enabled"})).await;
+    let pod = json!({"metadata": {"labels": {"a": "b"}},
+        "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "x"}]}});
+    let job = json!({"template": pod});
+    let cron = json!({"schedule": "0 3 * * *", "jobTemplate": {"spec": job}});
+    let cron =
+        json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "nightly"}, "spec": cron});
+    let cron = injector.create(cron).await;
+    let owned = |kind: &str, api: &str, object: &Value| {
+        json!([{"apiVersion": api, "kind": kind, "name": object["metadata"]["name"], "uid": object["metadata"]["uid"],
+            "controller": true}])
+    };
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "spec": job,
+        "metadata": {"name": "nightly-1", "ownerReferences": owned("CronJob", "batch/v1", &cron)}});
+    let job = injector.create(job).await;
+    let alone = |kind: &str| json!({"metadata": {"name": kind.to_lowercase(), "uid": "6f1f1d3e-0000-4000-8000-000000000000"}});
+    let owners = [
+        ("cronjob", "nightly", owned("Job", "batch/v1", &job)),
+        ("statefulset", "statefulset", owned("StatefulSet", "apps/v1", &alone("StatefulSet"))),
+        ("daemonset", "daemonset", owned("DaemonSet", "apps/v1", &alone("DaemonSet"))),
+        (
+            "replicationcontroller",
+            "replicationcontroller",
+            owned("ReplicationController", "v1", &alone("ReplicationController")),
+        ),
+        // Its owner is not there any more.
+        ("job", "job", owned("Job", "batch/v1", &alone("Job"))),
+    ];
+    for (label, name, references) in owners {
+        let mut pod = pod.clone();
+        pod["apiVersion"] = "v1".into();
+        pod["kind"] = "Pod".into();
+        pod["metadata"]["name"] = format!("of-{label}").into();
+        pod["metadata"]["ownerReferences"] = references;
+        let made = injector.create(pod).await;
+        assert_eq!(made["metadata"]["labels"][format!("linkerd.io/proxy-{label}")], name, "{made}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_created_in_one_breath_with_its_namespace_is_injected() {
+    let injector = Injector::start().await;
+    for n in 0..20 {
+        let namespace = format!("fresh-{n}");
+        injector.namespace(&namespace, json!({"linkerd.io/inject": "enabled"})).await;
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "first", "namespace": namespace},
+            "spec": {"containers": [{"name": "web", "image": "x"}]}});
+        let made = injector.cluster.create(pod).await.unwrap();
+        assert_eq!(proxy_of(&made)["restartPolicy"], "Always");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_on_the_nodes_network_is_left_alone_and_told_why() {
+    let injector = Injector::start().await;
+    injector.namespace("shop", json!({"linkerd.io/inject": "enabled"})).await;
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "agent", "namespace": "shop"},
+        "spec": {"hostNetwork": true, "containers": [{"name": "agent", "image": "x"}]}});
+    let made = injector.cluster.create(pod).await.unwrap();
+    assert_eq!(made["spec"].get("initContainers"), None);
+    let told = || async {
+        let events = injector.events("shop", "InjectionSkipped").await;
+        events.into_iter().find(|e| e.starts_with("\"agent\"") && e.contains("hostNetwork is enabled"))
+    };
+    eventually("the event", told).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
