@@ -12,4 +12,4 @@ mod validate;
 pub use apply::{apply, set_close_wait_timeout};
 pub use error::Error;
 pub use redirect::{Redirect, TABLE};
-pub use validate::{EXIT_CODE, Validator};
+pub use validate::{EXIT_CODE, Proof, Validator, prove};

@@ -86,6 +86,64 @@ impl Validator {
     }
 }
 
+/// What was found out about one family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Connections are redirected to this address.
+    Redirected(SocketAddr),
+    /// The pod has no route for this address's family, so there is nothing that could pass by.
+    NoRoute(SocketAddr),
+}
+
+impl std::fmt::Display for Proof {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let family = |addr: &SocketAddr| if addr.is_ipv6() { "IPv6" } else { "IPv4" };
+        match self {
+            Self::Redirected(to) => write!(f, "outbound {} connections are redirected to {to}", family(to)),
+            Self::NoRoute(of) => write!(f, "the pod has no {0} route: nothing to prove for {0}", family(of)),
+        }
+    }
+}
+
+/// Proves redirection of IPv4 and, where rules were written for it, of IPv6. A cluster may have only one of the two;
+/// a pod that has neither cannot prove anything.
+///
+/// # Errors
+/// When connections of a family that the pod has a route for end anywhere but at this process, or when it has none.
+pub fn prove(v4: &Validator, ipv6: bool) -> Result<Vec<Proof>, Error> {
+    let mut proofs = Vec::new();
+    let mut unproven = None;
+    let all = [Some(v4.clone()), ipv6.then(|| v4.ipv6())];
+    for validator in all.into_iter().flatten() {
+        match validator.run() {
+            Ok(()) => proofs.push(Proof::Redirected(validator.listen_addr)),
+            Err(error) if ipv6 && is_without_route(&error) => {
+                proofs.push(Proof::NoRoute(validator.listen_addr));
+                unproven.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match unproven {
+        Some(error) if !proofs.iter().any(|p| matches!(p, Proof::Redirected(_))) => Err(error),
+        _ => Ok(proofs),
+    }
+}
+
+fn is_without_route(error: &Error) -> bool {
+    let kinds = [ErrorKind::NetworkUnreachable, ErrorKind::AddrNotAvailable, ErrorKind::Unsupported];
+    match error {
+        Error::NotRedirected { source, .. } => kinds.contains(&source.kind()),
+        Error::Listen { source, .. } => {
+            source.raw_os_error() == Some(EAFNOSUPPORT) || source.kind() == ErrorKind::AddrNotAvailable
+        }
+        _ => false,
+    }
+}
+
+/// `errno` of a kernel without IPv6.
+const EAFNOSUPPORT: i32 = 97;
+
 fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::STREAM, None)?;
     socket.set_reuse_address(true)?;

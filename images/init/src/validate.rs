@@ -17,7 +17,7 @@ pub(crate) struct Args {
     /// How long to wait.
     #[arg(long, default_value = "10s", value_parser = mesh_types::parse_duration, value_name = "DURATION")]
     timeout: Duration,
-    /// Prove IPv6 as well, when the pod has an IPv6 route.
+    /// Prove IPv6 as well; a family that the pod has no route for is passed over, but not both.
     #[arg(long)]
     ipv6: bool,
 }
@@ -26,23 +26,13 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> ExitCode {
     let v4 =
         Validator { connect_addr: args.connect_addr, listen_addr: args.listen_addr, timeout: args.timeout };
-    if let Err(error) = v4.run() {
-        return failed(&error);
-    }
-    println!("outbound connections are redirected to {}", args.listen_addr);
-    if !args.ipv6 {
-        return ExitCode::SUCCESS;
-    }
-    match v4.ipv6().run() {
-        Ok(()) => println!("outbound IPv6 connections are redirected to {}", v4.ipv6().listen_addr),
-        Err(mesh_init::Error::NotRedirected { source, .. })
-            if source.kind() == std::io::ErrorKind::NetworkUnreachable =>
-        {
-            println!("the pod has no IPv6 route: nothing to prove for IPv6");
+    match mesh_init::prove(&v4, args.ipv6) {
+        Ok(proofs) => {
+            proofs.iter().for_each(|proof| println!("{proof}"));
+            ExitCode::SUCCESS
         }
-        Err(error) => return failed(&error),
+        Err(error) => failed(&error),
     }
-    ExitCode::SUCCESS
 }
 
 fn failed(error: &mesh_init::Error) -> ExitCode {
