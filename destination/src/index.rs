@@ -45,6 +45,8 @@ pub struct Index {
     slices: HashMap<Key, Slice>,
     slices_by_service: HashMap<Key, BTreeSet<Key>>,
     slices_by_pod: HashMap<Key, BTreeSet<Key>>,
+    /// How many endpoints on a node are said to be in which zone.
+    zones_by_node: HashMap<String, BTreeMap<String, usize>>,
     pods: HashMap<Key, Pod>,
     /// An address may for a moment belong to a pod that ends and one that starts.
     pods_by_ip: HashMap<IpAddr, BTreeSet<Key>>,
@@ -61,6 +63,7 @@ impl Index {
             slices: HashMap::new(),
             slices_by_service: HashMap::new(),
             slices_by_pod: HashMap::new(),
+            zones_by_node: HashMap::new(),
             pods: HashMap::new(),
             pods_by_ip: HashMap::new(),
         }
@@ -109,12 +112,18 @@ impl Index {
             for pod in old.endpoints.iter().filter_map(|e| e.pod.as_ref()) {
                 remove(&mut self.slices_by_pod, pod, key);
             }
+            for (node, zone) in old.zones() {
+                self.count_zone(node, zone, false);
+            }
             self.touch_service(&old.service, &mut touched);
         }
         if let Some(new) = slice {
             self.slices_by_service.entry(new.service.clone()).or_default().insert(key.clone());
             for pod in new.endpoints.iter().filter_map(|e| e.pod.clone()) {
                 self.slices_by_pod.entry(pod).or_default().insert(key.clone());
+            }
+            for (node, zone) in new.zones() {
+                self.count_zone(node, zone, true);
             }
             self.touch_service(&new.service, &mut touched);
             self.slices.insert(key.clone(), new);
@@ -190,6 +199,18 @@ impl Index {
     /// How many Services, slices and pods are known.
     pub fn sizes(&self) -> [usize; 3] {
         [self.services.len(), self.slices.len(), self.pods.len()]
+    }
+
+    fn count_zone(&mut self, node: &str, zone: &str, more: bool) {
+        let zones = self.zones_by_node.entry(node.to_owned()).or_default();
+        let endpoints = zones.entry(zone.to_owned()).or_default();
+        *endpoints = if more { *endpoints + 1 } else { endpoints.saturating_sub(1) };
+        if *endpoints == 0 {
+            zones.remove(zone);
+        }
+        if zones.is_empty() {
+            self.zones_by_node.remove(node);
+        }
     }
 
     fn touch_service(&self, key: &Key, touched: &mut Touched) {

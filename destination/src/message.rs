@@ -18,14 +18,34 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 type Endpoints = BTreeMap<SocketAddr, Arc<Endpoint>>;
 
-/// The updates that lead a client on `node` from the view sent last to the present one.
-pub fn updates(sent: Option<&EndpointsView>, now: &EndpointsView, node: &str) -> Vec<Update> {
-    let usable = |view: &EndpointsView| -> Endpoints {
-        let on_node = |e: &Endpoint| !view.node_local || e.node.as_deref() == Some(node);
-        view.endpoints.iter().filter(|(_, e)| on_node(e)).map(|(a, e)| (*a, Arc::clone(e))).collect()
-    };
-    let after = usable(now);
-    let before = sent.map(usable).unwrap_or_default();
+/// Where a client is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Its node.
+    pub node: String,
+    /// Its zone, where it is known.
+    pub zone: Option<String>,
+}
+
+/// What a client at `place` may use of a view. Zone hints are followed as kube-proxy follows them: only where every
+/// endpoint has them and one of them is for the client's zone.
+fn usable(view: &EndpointsView, place: &Place) -> Endpoints {
+    let on_node = |e: &Endpoint| !view.node_local || e.node.as_deref() == Some(place.node.as_str());
+    let all: Endpoints =
+        view.endpoints.iter().filter(|(_, e)| on_node(e)).map(|(a, e)| (*a, Arc::clone(e))).collect();
+    let Some(zone) = &place.zone else { return all };
+    if all.values().any(|e| e.for_zones.is_empty()) {
+        return all;
+    }
+    let near = all.iter().filter(|(_, e)| e.for_zones.contains(zone));
+    let near: Endpoints = near.map(|(a, e)| (*a, Arc::clone(e))).collect();
+    if near.is_empty() { all } else { near }
+}
+
+/// The updates that lead a client at `place` from the view sent last to the present one.
+pub fn updates(sent: Option<&EndpointsView>, now: &EndpointsView, place: &Place) -> Vec<Update> {
+    let after = usable(now, place);
+    let before = sent.map(|view| usable(view, place)).unwrap_or_default();
     if after.is_empty() {
         let told = sent.is_some_and(|s| before.is_empty() && s.exists == now.exists);
         return if told { Vec::new() } else { vec![no_endpoints(now.exists)] };

@@ -2,7 +2,7 @@
 
 use crate::hub::Hub;
 use crate::index::{EndpointsView, ProfileView};
-use crate::message;
+use crate::message::{self, Place};
 use crate::query::{Context, QueryError, profile_query, service_query};
 use futures::Stream;
 use mesh_api::destination::destination_server::Destination;
@@ -72,12 +72,15 @@ impl Destination for Service {
             Some(false) => {}
         }
         let context = Context::parse(&context_token);
-        debug!(path, client = context.pod, "get");
+        // Fixed for the stream: what is sent is the difference to what was sent, seen from the same place.
+        let zone = self.hub.read(|index| index.zone_of(&context.node).map(str::to_owned));
+        let place = Place { node: context.node, zone };
+        debug!(path, client = context.pod, zone = ?place.zone, "get");
         let views = self.hub.endpoints(&query);
         let counted = self.counted("get");
         let stream = latest(views, self.draining(), move |sent: Option<&EndpointsView>, now| {
             let _open = &counted;
-            Ok(message::updates(sent, now, &context.node))
+            Ok(message::updates(sent, now, &place))
         });
         Ok(Response::new(Box::pin(stream)))
     }

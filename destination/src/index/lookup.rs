@@ -16,6 +16,13 @@ impl Index {
         self.services.get(key)
     }
 
+    /// The zone of a node, learned from the endpoints on it: Kubernetes writes zones into EndpointSlices, so nodes need
+    /// not be watched. Unknown for a node that serves nothing.
+    pub fn zone_of(&self, node: &str) -> Option<&str> {
+        let zones = self.zones_by_node.get(node)?;
+        zones.iter().max_by_key(|(_, endpoints)| **endpoints).map(|(zone, _)| zone.as_str())
+    }
+
     /// The endpoints behind a Service's port; of a part of it, the one endpoint of that host name, or of a federated
     /// Service the one member of that cluster.
     pub fn endpoints(&self, key: &Key, port: u16, part: Option<&str>) -> EndpointsView {
@@ -109,6 +116,7 @@ impl Index {
             authority_override: Some(format!("{}:{port}", gateway.remote_name)),
             pod: None,
             node: None,
+            for_zones: Vec::new(),
         })
     }
 
@@ -120,6 +128,7 @@ impl Index {
             None => bare_endpoint(namespace),
         };
         made.node.clone_from(&endpoint.node);
+        made.for_zones.clone_from(&endpoint.for_zones);
         if let Some(zone) = &endpoint.zone {
             made.labels.insert("zone".to_owned(), zone.clone());
         }
@@ -191,5 +200,6 @@ fn bare_endpoint(namespace: &str) -> Endpoint {
         authority_override: None,
         pod: None,
         node: None,
+        for_zones: Vec::new(),
     }
 }

@@ -276,3 +276,19 @@ fn step(index: &mut Index, kind: usize, present: bool) {
         _ => index.set_pod(&key("web-a"), present.then(|| pod(web_pod(true, json!({}))).1)),
     };
 }
+
+#[test]
+fn zones_of_nodes_are_learned_from_the_endpoints_on_them() {
+    let mut index = index();
+    assert_eq!(index.zone_of("n1"), None);
+    let mut object = web_slice(true);
+    object["endpoints"][0]["hints"] = json!({"forZones": [{"name": "z1"}]});
+    put_service(&mut index, web_service());
+    put_pod(&mut index, web_pod(true, json!({})));
+    put_slice(&mut index, object);
+    assert_eq!(index.zone_of("n1"), Some("z1"));
+    let view = index.endpoints(&key("web"), 80, None);
+    assert_eq!(view.endpoints[&addr("10.42.0.5:8080")].for_zones, ["z1"]);
+    index.set_slice(&key("web-1"), None);
+    assert_eq!(index.zone_of("n1"), None);
+}

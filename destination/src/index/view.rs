@@ -37,6 +37,8 @@ pub struct Endpoint {
     pub pod: Option<Key>,
     /// The node it is on.
     pub node: Option<String>,
+    /// The zones whose clients should use it; none where that is left open.
+    pub for_zones: Vec<String>,
 }
 
 /// What a client may assume of an endpoint's proxy.

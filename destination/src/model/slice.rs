@@ -33,6 +33,8 @@ pub struct SliceEndpoint {
     pub hostname: Option<String>,
     /// The zone it is in.
     pub zone: Option<String>,
+    /// The zones whose clients should use it, where Kubernetes has made up its mind (`trafficDistribution`, topology).
+    pub for_zones: Vec<String>,
 }
 
 /// What the mirror says of a linked cluster's Service.
@@ -86,6 +88,11 @@ impl Slice {
         named.or_else(any).map(|(_, port)| *port)
     }
 
+    /// Nodes and zones of the endpoints.
+    pub fn zones(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.endpoints.iter().filter_map(|e| Some((e.node.as_deref()?, e.zone.as_deref()?)))
+    }
+
     /// How many endpoints take traffic.
     pub fn ready(&self) -> usize {
         self.endpoints.iter().filter(|e| e.ready).map(|e| e.addresses.len()).sum()
@@ -106,6 +113,11 @@ impl SliceEndpoint {
             node: endpoint.node_name.clone(),
             hostname: endpoint.hostname.clone(),
             zone: endpoint.zone.clone(),
+            for_zones: endpoint
+                .hints
+                .as_ref()
+                .and_then(|h| h.for_zones.as_ref())
+                .map_or_else(Vec::new, |zones| zones.iter().map(|z| z.name.clone()).collect()),
         }
     }
 }
