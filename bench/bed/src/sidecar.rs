@@ -1,0 +1,140 @@
+//! A proxy that is configured by the `LINKERD2_PROXY_*` environment, as Linkerd's injector sets it.
+
+use crate::control::PORT as CONTROL_PORT;
+use crate::trust::{CLIENT, SERVER, Trust};
+use crate::{Netns, Process};
+use anyhow::{Context as _, Result};
+use mesh_types::{PROXY_UID, ports};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// How long a proxy may take to become ready on a busy machine.
+const READY: Duration = Duration::from_secs(30);
+/// How long an admin server may take to answer.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// A proxy binary, and what is set in its environment beside what the bed sets.
+#[derive(Clone, Debug)]
+pub struct Sidecar {
+    /// For messages and reports.
+    pub name: String,
+    /// The executable.
+    pub binary: PathBuf,
+    /// More variables; these win.
+    pub env: Vec<(String, String)>,
+}
+
+/// Which of the two sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Client,
+    Server,
+}
+
+impl Side {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        }
+    }
+
+    pub(crate) fn identity(self) -> &'static str {
+        match self {
+            Self::Client => CLIENT,
+            Self::Server => SERVER,
+        }
+    }
+}
+
+impl Sidecar {
+    /// Starts it on one side and waits until it is ready.
+    pub(crate) fn start(&self, netns: &Netns, side: Side, trust: &Trust, files: &Path) -> Result<Process> {
+        let dir = files.join(format!("{}-{}", self.name, side.name()));
+        let identity_dir = dir.join("identity");
+        std::fs::create_dir_all(&identity_dir)?;
+        chown(&identity_dir, Some(PROXY_UID), Some(PROXY_UID))?;
+        std::fs::write(dir.join("token"), "bed")?;
+        // Some proxies want to find a key and a request here that another program made; others make their own.
+        let identity = side.identity().parse().context("identity")?;
+        let (key, csr) = mesh_tls::generate_csr(&identity)?;
+        for (file, der) in [("key.p8", key), ("csr.der", csr)] {
+            let path = identity_dir.join(file);
+            std::fs::write(&path, der)?;
+            chown(&path, Some(PROXY_UID), Some(PROXY_UID))?;
+        }
+        // The executable may lie where only root may look.
+        let binary = dir.join("proxy");
+        crate::process::install(&self.binary, &binary)?;
+        let mut command = Command::new(&binary);
+        command.envs(environment(side, trust, &dir)).envs(self.env.iter().map(|(k, v)| (k, v)));
+        let name = format!("{} beside the {}", self.name, side.name());
+        let mut process = Process::start(netns, &name, PROXY_UID, &command, &dir.join("log"))?;
+        process.wait_until(READY, || admin(netns, "/ready").is_ok_and(|(status, _)| status == 200))?;
+        Ok(process)
+    }
+}
+
+fn environment(side: Side, trust: &Trust, dir: &Path) -> Vec<(String, String)> {
+    let control = format!("127.0.0.1:{CONTROL_PORT}");
+    let workload = format!(r#"{{"ns":"bed","pod":"{0}","nodeName":"bed"}}"#, side.name());
+    let file = |name: &str| dir.join(name).display().to_string();
+    let service = "linkerd-destination.linkerd.serviceaccount.identity.linkerd.cluster.local".to_owned();
+    [
+        ("CORES", "1".to_owned()),
+        ("LOG", "warn".to_owned()),
+        ("LOG_FORMAT", "plain".to_owned()),
+        ("CONTROL_LISTEN_ADDR", format!("0.0.0.0:{}", ports::CONTROL)),
+        ("ADMIN_LISTEN_ADDR", format!("0.0.0.0:{}", ports::ADMIN)),
+        ("INBOUND_LISTEN_ADDR", format!("0.0.0.0:{}", ports::INBOUND)),
+        ("OUTBOUND_LISTEN_ADDR", format!("127.0.0.1:{}", ports::OUTBOUND)),
+        ("OUTBOUND_LISTEN_ADDRS", format!("127.0.0.1:{}", ports::OUTBOUND)),
+        ("DESTINATION_SVC_ADDR", control.clone()),
+        ("DESTINATION_SVC_NAME", service.clone()),
+        ("DESTINATION_PROFILE_NETWORKS", "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16".to_owned()),
+        ("DESTINATION_PROFILE_SUFFIXES", "svc.cluster.local.".to_owned()),
+        ("DESTINATION_CONTEXT", workload.clone()),
+        ("POLICY_SVC_ADDR", control.clone()),
+        ("POLICY_SVC_NAME", service),
+        ("POLICY_WORKLOAD", workload),
+        ("POLICY_CLUSTER_NETWORKS", "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16".to_owned()),
+        ("INBOUND_DEFAULT_POLICY", "all-unauthenticated".to_owned()),
+        ("INBOUND_PORTS", format!("{}", crate::HTTP_PORT)),
+        ("INBOUND_CONNECT_TIMEOUT", "1s".to_owned()),
+        ("OUTBOUND_CONNECT_TIMEOUT", "1s".to_owned()),
+        ("IDENTITY_DIR", file("identity")),
+        ("IDENTITY_TOKEN_FILE", file("token")),
+        ("IDENTITY_TRUST_ANCHORS", trust.anchors()),
+        ("IDENTITY_LOCAL_NAME", side.identity().to_owned()),
+        ("IDENTITY_SVC_ADDR", control),
+        (
+            "IDENTITY_SVC_NAME",
+            "linkerd-identity.linkerd.serviceaccount.identity.linkerd.cluster.local".to_owned(),
+        ),
+    ]
+    .map(|(name, value)| (format!("LINKERD2_PROXY_{name}"), value))
+    .into()
+}
+
+/// Asks the admin server of the proxy in a namespace; answers with status and body.
+///
+/// # Errors
+/// When nothing answers.
+pub(crate) fn admin(netns: &Netns, path: &str) -> Result<(u16, String)> {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    netns.run(move || -> Result<(u16, String)> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::ADMIN));
+        let mut stream = TcpStream::connect_timeout(&address, ANSWER)?;
+        stream.set_read_timeout(Some(ANSWER))?;
+        stream.write_all(request.as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("half an answer")?;
+        let status = head.split_whitespace().nth(1).and_then(|s| s.parse().ok()).context("no status")?;
+        Ok((status, body.to_owned()))
+    })?
+}
