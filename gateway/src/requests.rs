@@ -36,6 +36,12 @@ impl Handler for Requests {
             }
         }
     }
+
+    fn refuse(&self, error: &Error) -> Response<Body> {
+        tracing::info!(dst = %self.authority, client = %self.client, %error, "request refused");
+        self.count(error);
+        error.response(false)
+    }
 }
 
 impl Requests {

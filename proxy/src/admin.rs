@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_metrics::Registry;
 use mesh_runtime::LogHandle;
 use mesh_tls::MeshTls;
@@ -16,11 +16,16 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 /// Where `/env.json` shows the digest of the trust bundle in force; `check` compares it.
 pub const BUNDLE_KEY: &str = "ISTHMUS_TRUST_BUNDLE_SHA256";
+/// Scrapers, probes and people; more connections are closed at once, so that traffic keeps its descriptors.
+const MAX_CONNECTIONS: usize = 256;
+/// How long a connection may stay without a request.
+const IDLE: Duration = Duration::from_secs(60);
 /// A log filter is a line of text.
 const MAX_FILTER: usize = 4096;
 
@@ -84,23 +89,27 @@ where
     F: Fn(Request<Incoming>, SocketAddr) -> R + Clone + Send + 'static,
     R: Future<Output = Response<Full>> + Send + 'static,
 {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "admin: accept failed");
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
         let answer = answer.clone();
         let service = service_fn(move |request| {
             let response = answer(request, peer);
             async move { Ok::<_, Infallible>(response.await) }
         });
         tokio::spawn(async move {
+            let _place = place;
             let connection = http1::Builder::new()
-                .header_read_timeout(None)
+                .timer(TokioTimer::new())
+                .header_read_timeout(IDLE)
                 .serve_connection(TokioIo::new(stream), service);
             if let Err(error) = connection.await {
                 tracing::debug!(%peer, %error, "admin: connection failed");

@@ -2,6 +2,7 @@
 //!
 //! Every mistake is reported at once. Defaults are Linkerd's unless a comment says otherwise.
 
+use crate::access_log::AccessFormat;
 use ipnet::IpNet;
 use mesh_types::{Authority, Identity, PortSet};
 use serde::Serialize;
@@ -20,8 +21,13 @@ pub use env::{Env, redacted};
 pub struct Config {
     /// How many workers serve traffic.
     pub cores: usize,
+    /// Connections that clients may have open, all together; more are closed at once. Where nothing is said, what the limit
+    /// on open files allows.
+    pub max_connections: Option<usize>,
     /// Log filter and format.
     pub log: Log,
+    /// How requests are logged; `None` where they are not.
+    pub access_log: Option<AccessFormat>,
     /// The inbound side.
     pub inbound: Inbound,
     /// The outbound side.
@@ -89,6 +95,10 @@ pub struct Http {
     pub h2_connection_window: u32,
     /// HTTP/2 keep-alive of the server side: (interval, timeout).
     pub server_keep_alive: Option<(Duration, Duration)>,
+    /// How long an HTTP/1 client may take from the first byte of a request's head to its last.
+    pub header_read_timeout: Duration,
+    /// How long an HTTP/1 client may leave a connection idle.
+    pub idle_timeout: Option<Duration>,
 }
 
 /// The inbound side.
@@ -159,6 +169,12 @@ pub struct Outbound {
     pub tcp_queue_capacity: usize,
     /// How long an opaque destination may stay unready before its connections fail at once.
     pub tcp_failfast_timeout: Duration,
+    /// Time over which an endpoint that joins others gets its share; zero gives it at once.
+    pub slow_start: Duration,
+    /// Requests and connections that one endpoint takes at a time; 0 means any number.
+    pub max_in_flight_per_endpoint: u32,
+    /// Memory for request bodies that may have to be sent again, all together, bytes.
+    pub max_buffered_bytes: usize,
     /// Whether metrics carry the request's hostname.
     pub hostname_labels: bool,
     /// Whether informational `l5d-*` headers are left out.

@@ -2,6 +2,7 @@
 //! gRPC clients send their requests through. Used by discovery and by the identity client.
 
 mod dns;
+mod metrics;
 
 pub use dns::{Dns, DnsError};
 
@@ -12,7 +13,9 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use mesh_balance::Backoff;
+use mesh_metrics::Registry;
 use mesh_tls::MeshTls;
+use metrics::ControlMetrics;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -69,6 +72,7 @@ struct Inner {
     target: ControlAddr,
     tls: MeshTls,
     dns: Arc<Dns>,
+    metrics: ControlMetrics,
     state: Mutex<State>,
 }
 
@@ -83,7 +87,13 @@ impl ControlChannel {
     /// A channel to `target`: by TLS with the name it must have, with our certificate once there is one; in plaintext
     /// where no name is given.
     pub fn new(target: ControlAddr, tls: MeshTls, dns: Arc<Dns>) -> Self {
-        Self(Arc::new(Inner { target, tls, dns, state: Mutex::new(State::default()) }))
+        Self::metered(target, tls, dns, &Registry::new())
+    }
+
+    /// As [`ControlChannel::new`], counted in `registry`.
+    pub fn metered(target: ControlAddr, tls: MeshTls, dns: Arc<Dns>, registry: &Registry) -> Self {
+        let metrics = ControlMetrics::new(&target, registry);
+        Self(Arc::new(Inner { target, tls, dns, metrics, state: Mutex::new(State::default()) }))
     }
 }
 
@@ -101,7 +111,11 @@ impl tower::Service<Request<Body>> for ControlChannel {
         Box::pin(async move {
             *request.uri_mut() = inner.absolute(request.uri())?;
             let mut sender = inner.connected().await;
-            Ok(sender.send_request(request).await?)
+            inner.metrics.requests.inc();
+            let started = Instant::now();
+            let answer = sender.send_request(request).await;
+            inner.metrics.answered(&answer, started.elapsed());
+            Ok(answer?)
         })
     }
 }

@@ -2,11 +2,15 @@
 //! be tried, and what the client is told.
 
 use crate::body::Body;
+use crate::http::guard::Violation;
 use http::{HeaderValue, Response, StatusCode, header};
 use mesh_types::headers;
 use std::borrow::Cow;
+use std::error::Error as _;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A failed connection or request.
@@ -124,6 +128,20 @@ pub enum Error {
     /// The request is not one that can be forwarded.
     #[error("invalid request: {0}")]
     InvalidRequest(String),
+    /// The request is not well-framed HTTP/1; nothing of it was sent on, or not to its end.
+    #[error("malformed request: {}", .0.reason)]
+    Malformed(Violation),
+    /// The client sends too many control frames.
+    #[error("the client sends too many {0} frames")]
+    Flood(&'static str),
+    /// The port's rate limit is used up.
+    #[error("{scope} rate limit exceeded: {rate} requests per second")]
+    RateLimited {
+        /// Which limit: `total`, `identity` or `override`.
+        scope: &'static str,
+        /// The limit.
+        rate: u32,
+    },
     /// The server's identity is not the one the client asked for.
     #[error("required identity {required} but the server is {found}")]
     RequiredIdentity {
@@ -152,6 +170,23 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+}
+
+/// An extension of responses that stand for a stream the next hop has reset: an HTTP/2 client is told by a reset with the
+/// same code.
+#[derive(Clone, Debug)]
+pub struct StreamReset(Arc<h2::Error>);
+
+impl fmt::Display for StreamReset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the next hop has reset the stream")
+    }
+}
+
+impl std::error::Error for StreamReset {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.0)
+    }
 }
 
 /// Which side of the proxy a failure belongs to.
@@ -185,6 +220,8 @@ impl Error {
             | Self::ClientTls(_)
             | Self::IdentityRequired
             | Self::TransportHeader(_)
+            | Self::Malformed(_)
+            | Self::Flood(_)
             | Self::InvalidRequest(_) => Side::Client,
             _ => Side::Proxy,
         }
@@ -218,6 +255,8 @@ impl Error {
             Self::Unauthorized { .. } | Self::Forbidden(_) | Self::IdentityRequired => StatusCode::FORBIDDEN,
             Self::RouteNotFound | Self::GatewayDomain(_) => StatusCode::NOT_FOUND,
             Self::Injected { status, .. } => *status,
+            Self::Malformed(violation) => violation.status,
+            Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::GatewayLoop | Self::Loop(_) => StatusCode::LOOP_DETECTED,
             Self::InvalidRequest(_) | Self::TransportHeader(_) => StatusCode::BAD_REQUEST,
             _ => StatusCode::BAD_GATEWAY,
@@ -230,6 +269,7 @@ impl Error {
         const DEADLINE_EXCEEDED: u32 = 4;
         const NOT_FOUND: u32 = 5;
         const PERMISSION_DENIED: u32 = 7;
+        const RESOURCE_EXHAUSTED: u32 = 8;
         const ABORTED: u32 = 10;
         const UNAVAILABLE: u32 = 14;
         if let Self::InjectedGrpc { code, .. } = self {
@@ -241,6 +281,7 @@ impl Error {
             StatusCode::NOT_FOUND => NOT_FOUND,
             StatusCode::BAD_REQUEST => INVALID_ARGUMENT,
             StatusCode::LOOP_DETECTED => ABORTED,
+            StatusCode::TOO_MANY_REQUESTS => RESOURCE_EXHAUSTED,
             _ => UNAVAILABLE,
         }
     }
@@ -250,6 +291,13 @@ impl Error {
         if self.retry_safe() {
             response.headers_mut().insert(headers::RETRY_SAFE, HeaderValue::from_static("true"));
         }
+    }
+
+    /// The code of the reset, where the next hop has reset the stream before it answered.
+    fn reset_by_server(&self) -> Option<h2::Reason> {
+        let Self::Request(error) = self else { return None };
+        let error = error.source()?.downcast_ref::<h2::Error>()?;
+        error.reason().filter(|_| error.is_reset() && error.is_remote())
     }
 
     /// The value of the `error` label in `*_errors_total`.
@@ -263,6 +311,13 @@ impl Error {
             Self::IdentityRequired | Self::RequiredIdentity { .. } => "identity required",
             Self::Unauthorized { .. } | Self::Forbidden(_) => "forbidden",
             Self::ClientTls(_) => "tls",
+            Self::RateLimited { .. } => "rate limited",
+            Self::Malformed(violation) if violation.status == StatusCode::REQUEST_TIMEOUT => {
+                "request timeout"
+            }
+            Self::Malformed(_) | Self::InvalidRequest(_) => "malformed",
+            Self::Flood(_) => "flood",
+            Self::Server(error) => server_label(error),
             Self::Connect { .. } | Self::ConnectTimeout { .. } | Self::Io(_) | Self::Tls { .. } => "i/o",
             _ => "unexpected",
         }
@@ -282,10 +337,27 @@ impl Error {
             map.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         map.insert(headers::PROXY_ERROR, reason);
+        if let Some(code) = self.reset_by_server() {
+            response.extensions_mut().insert(StreamReset(Arc::new(code.into())));
+        }
         if !grpc {
             *response.status_mut() = self.status();
         }
         response
+    }
+}
+
+/// Why serving a client's HTTP connection failed, as metrics tell it.
+fn server_label(error: &hyper::Error) -> &'static str {
+    if error.is_parse() {
+        return "malformed";
+    }
+    match error.source().and_then(|source| source.downcast_ref::<h2::Error>()) {
+        Some(error) if error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM) => "flood",
+        Some(error) if error.is_io() || error.is_remote() => "i/o",
+        Some(_) => "malformed",
+        // It went away in the middle.
+        None => "i/o",
     }
 }
 

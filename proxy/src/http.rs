@@ -1,6 +1,8 @@
 //! HTTP, one connection at a time.
 
 pub mod client;
+pub mod frames;
+pub mod guard;
 pub mod limit;
 pub mod orig_proto;
 pub mod replay;

@@ -13,7 +13,9 @@ mod tcp;
 
 pub use direct::{DirectConnection, DirectHandler, DirectIo};
 pub use headers::is_gateway;
+pub(crate) use metrics::errno;
 
+use crate::access_log::AccessLog;
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::error::Error;
@@ -34,7 +36,7 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -54,6 +56,7 @@ pub struct Inbound {
     drain: Drain,
     policies: Policies,
     metrics: Rc<InboundMetrics>,
+    access_log: Option<AccessLog>,
     original_dst: OriginalDst,
     gateway: Option<Rc<dyn DirectHandler>>,
     apps: RefCell<AHashMap<SocketAddr, Rc<App>>>,
@@ -63,6 +66,8 @@ pub struct Inbound {
 enum Accepted {
     Mesh(Box<TlsIo>),
     Plain(PlainIo, ClientTls),
+    /// The client has said nothing so far: no use to wait for it a second time.
+    Silent(PlainIo),
 }
 
 impl Inbound {
@@ -79,6 +84,7 @@ impl Inbound {
             drain: shared.drain.clone(),
             policies,
             metrics: InboundMetrics::new(&shared.registry),
+            access_log: shared.access_log.clone(),
             original_dst,
             gateway,
             apps: RefCell::default(),
@@ -126,6 +132,7 @@ impl Inbound {
         let tls = match &accepted {
             Accepted::Mesh(io) => ClientTls::Mesh(client_identity(io.get_ref().1)),
             Accepted::Plain(_, tls) => tls.clone(),
+            Accepted::Silent(_) => ClientTls::None,
         };
         let tcp = self.metrics.tcp("src", target, &tls);
         let client = Client { addr: peer, tls };
@@ -155,12 +162,25 @@ impl Inbound {
                     self.serve_port(*io, client, target, policy).await
                 }
             }
-            Accepted::Plain(..) if direct || self.config.inbound.require_tls.contains(target.port()) => {
+            Accepted::Plain(..) | Accepted::Silent(_)
+                if direct || self.config.inbound.require_tls.contains(target.port()) =>
+            {
                 Err(Error::IdentityRequired)
             }
             Accepted::Plain(mut io, _) => {
                 io.get_mut().attach(tcp.read.clone(), tcp.written.clone());
                 self.serve_port(io, client, target, policy).await
+            }
+            Accepted::Silent(mut io) => {
+                io.get_mut().attach(tcp.read.clone(), tcp.written.clone());
+                let current = Arc::clone(&policy.borrow());
+                if !matches!(current.protocol, Protocol::Detect { .. }) {
+                    return self.serve_port(io, client, target, policy).await;
+                }
+                self.refuse_loop(target)?;
+                let waited = self.config.inbound.detect_timeout;
+                self.metrics.detected("read_timeout", &current, target.port(), waited);
+                self.forward(io, client, target, policy).await
             }
         }
     }
@@ -181,21 +201,39 @@ impl Inbound {
         let limit = self.config.inbound.detect_timeout;
         let hello = match sniff(&mut io, &mut buf, limit, client_hello).await? {
             Sniffed::Found(hello) => hello,
-            // The server may speak first, the client may be slow, or only listen: none of these is TLS to us.
+            // The server speaks first, or the client only listens.
+            Sniffed::Timeout if buf.is_empty() => {
+                self.metrics.tls_accepted("read_timeout");
+                return Ok(Accepted::Silent(PrefixedIo::new(buf, io)));
+            }
+            // The client may be slow: what it has said is no TLS to us.
             Sniffed::Eof | Sniffed::Timeout => None,
         };
         let io = PrefixedIo::new(buf, io);
         match hello {
-            None => Ok(Accepted::Plain(io, ClientTls::None)),
+            None => {
+                self.metrics.tls_accepted("plaintext");
+                Ok(Accepted::Plain(io, ClientTls::None))
+            }
             Some(ClientHello { sni: Some(sni), .. }) if sni == self.tls.identity().as_str() => {
                 let acceptor = self.tls.acceptor().map_err(|error| Error::ClientTls(error.to_string()))?;
-                let io = timeout(limit, acceptor.accept(io))
-                    .await
+                let started = Instant::now();
+                let handshake = timeout(limit, acceptor.accept(io)).await;
+                let result = match &handshake {
+                    Ok(Ok(_)) => "established",
+                    Ok(Err(_)) => "failed",
+                    Err(_) => "timeout",
+                };
+                self.metrics.tls_handshake(result, started.elapsed());
+                let io = handshake
                     .map_err(|_| Error::ClientTls(format!("handshake took longer than {limit:?}")))?
                     .map_err(|error| Error::ClientTls(error.to_string()))?;
                 Ok(Accepted::Mesh(Box::new(io)))
             }
-            Some(_) => Ok(Accepted::Plain(io, ClientTls::Passthrough)),
+            Some(_) => {
+                self.metrics.tls_accepted("passthrough");
+                Ok(Accepted::Plain(io, ClientTls::Passthrough))
+            }
         }
     }
 
@@ -246,14 +284,17 @@ impl Inbound {
         policy: &ServerPolicy,
         port: u16,
     ) -> Result<Option<Http>, Error> {
-        let found = sniff(io, buf, limit, http_preface).await?;
-        let (result, version) = match found {
-            Sniffed::Found(Some(Http::Http1)) => ("http/1", Some(Http::Http1)),
-            Sniffed::Found(Some(Http::Http2)) => ("http/2", Some(Http::Http2)),
-            Sniffed::Found(None) | Sniffed::Eof => ("not_http", None),
-            Sniffed::Timeout => ("read_timeout", None),
+        let started = Instant::now();
+        let found = sniff(io, buf, limit, http_preface).await;
+        let (result, version) = match found.as_ref() {
+            Ok(Sniffed::Found(Some(Http::Http1))) => ("http/1", Some(Http::Http1)),
+            Ok(Sniffed::Found(Some(Http::Http2))) => ("http/2", Some(Http::Http2)),
+            Ok(Sniffed::Found(None) | Sniffed::Eof) => ("not_http", None),
+            Ok(Sniffed::Timeout) => ("read_timeout", None),
+            Err(_) => ("error", None),
         };
-        self.metrics.detected(result, policy, port);
+        self.metrics.detected(result, policy, port, started.elapsed());
+        found?;
         Ok(version)
     }
 

@@ -3,6 +3,8 @@
 //! Traffic is served by single-threaded workers (see [`run`]), each with its own listeners, pools and balancers. A request
 //! is one async function per hop; everything it needs is resolved into snapshots by the control thread beforehand.
 
+mod accept;
+pub mod access_log;
 pub mod admin;
 pub mod body;
 pub mod config;

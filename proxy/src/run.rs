@@ -3,6 +3,8 @@
 //! The calling thread becomes the control thread: identity, policy, discovery and the admin server. Traffic is served by
 //! worker threads, each with a runtime and listeners of its own.
 
+use crate::accept;
+use crate::access_log::AccessLog;
 use crate::admin::{self, Admin, Readiness};
 use crate::config::{Config, Env};
 use crate::control::{ControlChannel, Dns};
@@ -38,6 +40,10 @@ pub struct Options {
     pub log: Option<LogHandle>,
     /// Makes what takes direct connections that name a service: the gateway.
     pub gateway: Option<worker::GatewayFactory>,
+    /// The metrics; a test may look at them.
+    pub registry: Registry,
+    /// Where the access log goes, if not to standard output.
+    pub access_log: Option<Box<dyn std::io::Write + Send>>,
     /// Where inbound connections were going.
     pub inbound_dst: OriginalDst,
     /// Where outbound connections were going.
@@ -50,7 +56,7 @@ pub struct Options {
 ///
 /// # Errors
 /// When it cannot start, or a worker ends unasked.
-pub fn run(config: Config, options: Options) -> Result<(), Error> {
+pub fn run(config: Config, mut options: Options) -> Result<(), Error> {
     let control = Builder::new_current_thread()
         .enable_all()
         .build()
@@ -58,9 +64,19 @@ pub fn run(config: Config, options: Options) -> Result<(), Error> {
     let bundle = identity::trust::initial(&config.identity)
         .map_err(|error| start("LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS", error))?;
     let tls = MeshTls::new(config.identity.local.clone(), bundle).map_err(|error| start("TLS", error))?;
-    let registry = Registry::new();
+    let registry = options.registry.clone();
     describe(&registry);
+    let open_files = mesh_net::raise_open_files();
+    let access_log = match config.access_log {
+        None => None,
+        Some(format) => {
+            let out = options.access_log.take().unwrap_or_else(|| Box::new(std::io::stdout()));
+            Some(AccessLog::start(format, out, &registry).map_err(|error| start("access log", error))?)
+        }
+    };
     let shared = Shared {
+        max_connections: config.max_connections.unwrap_or_else(|| accept::default_limit(open_files)),
+        access_log,
         config: Arc::new(config),
         tls,
         registry,
@@ -77,8 +93,9 @@ async fn serve(shared: Shared, mut options: Options) -> Result<(), Error> {
     start_admin(&shared, &mut options, &ready, &shutdown)?;
     tokio::spawn(evict(shared.registry.clone(), config.metrics_retain_idle));
 
-    let dns = Arc::new(Dns::system(config.dns_ttl));
-    let channel = |service| ControlChannel::new(service, shared.tls.clone(), Arc::clone(&dns));
+    let dns = Arc::new(Dns::metered(config.dns_ttl, &shared.registry));
+    let channel =
+        |service| ControlChannel::metered(service, shared.tls.clone(), Arc::clone(&dns), &shared.registry);
     let identity = channel(config.identity.service.clone());
     let trust = identity::trust::follow(
         config.identity.clone(),

@@ -1,5 +1,6 @@
 //! What all threads of a proxy share.
 
+use crate::access_log::AccessLog;
 use crate::config::Config;
 use crate::drain::Drain;
 use mesh_metrics::Registry;
@@ -18,6 +19,10 @@ pub struct Shared {
     pub registry: Registry,
     /// The drain signal.
     pub drain: Drain,
+    /// Connections that clients may have open, all together.
+    pub max_connections: usize,
+    /// Where requests are logged.
+    pub access_log: Option<AccessLog>,
     /// The control thread: discovery, policy and identity run there.
     pub control: Handle,
 }

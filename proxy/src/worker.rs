@@ -1,24 +1,22 @@
 //! One worker: a thread, a runtime, listeners, and both sides of the proxy.
 
+use crate::accept::Acceptor;
 use crate::error::Error;
 use crate::inbound::policies::Policies;
 use crate::inbound::{DirectHandler, Inbound};
 use crate::outbound::Outbound;
 use crate::outbound::discovery::Discovery;
 use crate::shared::Shared;
+use mesh_metrics::{Labels, Registry};
 use mesh_net::OriginalDst;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::{Builder, LocalOptions};
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, LocalOptions, RuntimeMetrics};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-
-/// After a failed accept (out of descriptors, most often), so as not to spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// Makes what takes direct connections that name a service, once for each worker.
 pub type GatewayFactory = Box<dyn Fn(&Shared, &Sides) -> Rc<dyn DirectHandler> + Send + Sync>;
@@ -52,7 +50,10 @@ impl Worker {
         let body = move || {
             let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
             let result = match runtime {
-                Ok(runtime) => runtime.block_on(self.run(&started)),
+                Ok(runtime) => {
+                    observe(&self.shared.registry, index, runtime.handle().metrics());
+                    runtime.block_on(self.run(index, &started))
+                }
                 Err(error) => Err(Error::Start { what: "worker runtime", reason: error.to_string() }),
             };
             if let Err(error) = result {
@@ -66,7 +67,11 @@ impl Worker {
             .map_err(|error| Error::Start { what: "worker thread", reason: error.to_string() })
     }
 
-    async fn run(mut self, started: &mpsc::UnboundedSender<Result<(), Error>>) -> Result<(), Error> {
+    async fn run(
+        mut self,
+        index: usize,
+        started: &mpsc::UnboundedSender<Result<(), Error>>,
+    ) -> Result<(), Error> {
         let config = Arc::clone(&self.shared.config);
         let inbound_listener =
             open("inbound listener", config.inbound.listen, config.inbound.sockets.backlog)?;
@@ -86,35 +91,44 @@ impl Worker {
             _ = self.certified.wait_for(|certified| *certified) => {}
             () = self.end.cancelled() => return Ok(()),
         }
-        let stop = self.stop_accepting;
-        tokio::task::spawn_local(accept(inbound_listener, stop.clone(), move |stream, peer| {
-            tokio::task::spawn_local(Rc::clone(&inbound).accept(stream, peer));
-        }));
+        let (stop, shared) = (self.stop_accepting, &self.shared);
+        let acceptor = |listener, direction| Acceptor::new(listener, direction, index, shared);
+        let accepting = acceptor(inbound_listener, "inbound")
+            .run(stop.clone(), move |stream, peer| Rc::clone(&inbound).accept(stream, peer));
+        tokio::task::spawn_local(accepting);
         for listener in outbound_listeners {
             let outbound = Rc::clone(&sides.outbound);
-            tokio::task::spawn_local(accept(listener, stop.clone(), move |stream, peer| {
-                tokio::task::spawn_local(Rc::clone(&outbound).accept(stream, peer));
-            }));
+            let accepting = acceptor(listener, "outbound")
+                .run(stop.clone(), move |stream, peer| Rc::clone(&outbound).accept(stream, peer));
+            tokio::task::spawn_local(accepting);
         }
         self.end.cancelled().await;
         Ok(())
     }
 }
 
-async fn accept(listener: TcpListener, stop: CancellationToken, serve: impl Fn(TcpStream, SocketAddr)) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
-        };
-        match accepted {
-            Ok((stream, peer)) => serve(stream, peer),
-            Err(error) => {
-                tracing::warn!(%error, "accept failed");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
+/// What the runtime says of a worker, read at every scrape.
+fn observe(registry: &Registry, index: usize, metrics: RuntimeMetrics) {
+    let labels = Labels::from_iter([("worker", index.to_string())]);
+    let (tasks, busy, parks) = (metrics.clone(), metrics.clone(), metrics);
+    #[allow(clippy::cast_precision_loss)]
+    registry.labelled_probe(
+        "isthmus_worker_tasks",
+        "Tasks of a worker that have not ended",
+        &labels,
+        move || tasks.num_alive_tasks() as f64,
+    );
+    let help = "Time a worker was not waiting for something to do";
+    registry.labelled_counter_probe("isthmus_worker_busy_seconds", help, &labels, move || {
+        busy.worker_total_busy_duration(0).as_secs_f64()
+    });
+    #[allow(clippy::cast_precision_loss)]
+    registry.labelled_counter_probe(
+        "isthmus_worker_parks",
+        "How often a worker had nothing to do",
+        &labels,
+        move || parks.worker_park_count(0) as f64,
+    );
 }
 
 fn open(what: &'static str, addr: SocketAddr, backlog: u32) -> Result<TcpListener, Error> {

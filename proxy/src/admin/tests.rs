@@ -71,3 +71,29 @@ async fn the_probe_says_nothing_but_readiness() {
         assert!(ask(addr, "GET", path).await.starts_with("HTTP/1.1 404"), "{path}");
     }
 }
+
+#[tokio::test]
+async fn idle_connections_do_not_take_all_descriptors() {
+    let (addr, ..) = start(false).await;
+    let mut idle = Vec::new();
+    for _ in 0..MAX_CONNECTIONS {
+        idle.push(TcpStream::connect(addr).await.unwrap());
+    }
+    // Accepted in order, so this one comes last.
+    let mut one_more = TcpStream::connect(addr).await.unwrap();
+    let closed = tokio::time::timeout(Duration::from_secs(30), one_more.read(&mut [0; 1])).await.unwrap();
+    assert!(matches!(closed, Ok(0) | Err(_)));
+    drop(idle);
+    let served = async {
+        loop {
+            let mut stream = TcpStream::connect(addr).await.unwrap();
+            let request = b"GET /live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+            let mut answer = String::new();
+            if stream.write_all(request).await.is_ok() && stream.read_to_string(&mut answer).await.is_ok_and(|n| n > 0) {
+                return answer;
+            }
+        }
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(30), served).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}

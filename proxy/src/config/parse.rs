@@ -31,6 +31,8 @@ pub(super) fn config(env: &Env) -> Result<Config, ConfigErrors> {
     let gateway = gateway(&r);
     let config = Config {
         cores: cores(&r),
+        max_connections: r.opt_in("ISTHMUS_", "MAX_CONNECTIONS", from_str),
+        access_log: r.opt("ACCESS_LOG", from_str),
         log: Log {
             filter: r.text("LOG").unwrap_or("warn,linkerd=info,hickory=error").to_owned(),
             format: r.text("LOG_FORMAT").unwrap_or("plain").to_owned(),
@@ -108,6 +110,10 @@ fn outbound(r: &Reader<'_>) -> Outbound {
         discovery_idle_timeout: r.duration("OUTBOUND_DISCOVERY_IDLE_TIMEOUT", 5 * SEC),
         tcp_queue_capacity: r.or("OUTBOUND_TCP_QUEUE_CAPACITY", 10_000, from_str),
         tcp_failfast_timeout: r.duration("OUTBOUND_TCP_FAILFAST_TIMEOUT", 3 * SEC),
+        // These three are ours; the outbound API has no words for them.
+        slow_start: r.or_in("ISTHMUS_", "OUTBOUND_SLOW_START", 10 * SEC, duration),
+        max_in_flight_per_endpoint: r.or_in("ISTHMUS_", "OUTBOUND_MAX_IN_FLIGHT_PER_ENDPOINT", 0, from_str),
+        max_buffered_bytes: r.or_in("ISTHMUS_", "OUTBOUND_MAX_BUFFERED_BYTES", 32 << 20, from_str),
         hostname_labels: r.or("OUTBOUND_METRICS_HOSTNAME_LABELS", false, boolean),
         disable_informational_headers: r.or("OUTBOUND_DISABLE_INFORMATIONAL_HEADERS", false, boolean),
         ingress_mode: r.or("INGRESS_MODE", false, boolean),
@@ -131,6 +137,9 @@ fn http(r: &Reader<'_>, side: &str, failfast: Duration) -> Http {
     let key = |name: &str| format!("{side}_{name}");
     let interval = r.duration(&key("SERVER_HTTP2_KEEP_ALIVE_INTERVAL"), 10 * SEC);
     let timeout = r.duration(&key("SERVER_HTTP2_KEEP_ALIVE_TIMEOUT"), 3 * SEC);
+    // Ours: a head comes in one piece or at the pace of a bad network; an hour idle is what pools allow themselves.
+    let head = r.or_in("ISTHMUS_", &key("HTTP1_HEADER_READ_TIMEOUT"), 30 * SEC, duration);
+    let idle = r.or_in("ISTHMUS_", &key("HTTP1_IDLE_TIMEOUT"), 3600 * SEC, duration);
     Http {
         queue_capacity: r.or(&key("HTTP_QUEUE_CAPACITY"), 10_000, from_str),
         failfast_timeout: r.duration(&key("HTTP_FAILFAST_TIMEOUT"), failfast),
@@ -140,6 +149,8 @@ fn http(r: &Reader<'_>, side: &str, failfast: Duration) -> Http {
         h2_stream_window: r.or("HTTP2_INITIAL_STREAM_WINDOW_SIZE", 65_535, from_str),
         h2_connection_window: r.or("HTTP2_INITIAL_CONNECTION_WINDOW_SIZE", 1 << 20, from_str),
         server_keep_alive: (!interval.is_zero()).then_some((interval, timeout)),
+        header_read_timeout: head,
+        idle_timeout: Some(idle).filter(|idle| !idle.is_zero()),
     }
 }
 

@@ -1,11 +1,14 @@
-//! Serving one HTTP connection: hyper's connection-level API around one handler.
+//! Serving one HTTP connection: hyper's connection-level API around one handler, behind guards that keep from it what
+//! would make it disagree with other parsers ([`guard`](super::guard)) or work for nothing ([`frames`](super::frames)).
 
 use crate::body::Body;
 use crate::config::Http as Settings;
 use crate::drain::Drain;
-use crate::error::Error;
+use crate::error::{Error, StreamReset};
+use crate::http::frames::{Flood, FrameGuard};
+use crate::http::guard::{Guard, Limits, Violation, Watch};
 use crate::rt::LocalExec;
-use http::{Request, Response};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -15,25 +18,41 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Streams a client may have open on one connection.
 const MAX_CONCURRENT_STREAMS: u32 = 16 * 1024;
+/// Streams that were reset before we looked at them; more are an attack (h2's own default, said here because it matters).
+const MAX_PENDING_RESETS: usize = 20;
+/// What a decoded header block may take: what an HTTP/1 head may, and 32 bytes for each field (RFC 9113, 6.5.2).
+const MAX_HEADER_LIST: u32 = 64 * 1024;
 /// Memory for unsent data of one HTTP/2 stream.
 const MAX_SEND_BUFFER: usize = 1 << 20;
 /// Memory for one HTTP/1 head; also what hyper reads at once.
 const MAX_HTTP1_BUFFER: usize = 64 * 1024;
 
+/// Whom an HTTP/2 request is for must be said once (RFC 9113, 8.3.1).
+const TWO_HOSTS: Violation =
+    Violation { status: StatusCode::BAD_REQUEST, reason: "the host is not the one that :authority names" };
+
 /// Answers requests. Failures are answers too: see [`Error::response`].
 pub trait Handler: 'static {
     /// Answers one request.
     fn call(self: Rc<Self>, request: Request<Body>) -> impl Future<Output = Response<Body>>;
+
+    /// Answers a request that is not one; the connection is closed afterwards.
+    fn refuse(&self, error: &Error) -> Response<Body> {
+        tracing::info!(%error, "request refused");
+        error.response(false)
+    }
 }
 
 /// Serves a connection until the client closes it or the drain signal has let it finish.
 ///
 /// # Errors
-/// [`Error::Server`] when the client breaks the protocol or goes away in the middle.
+/// [`Error::Server`] when the client breaks the protocol or goes away in the middle, [`Error::Flood`] when it sends too
+/// many control frames.
 pub async fn serve<I, H>(
     io: I,
     version: Http,
@@ -45,45 +64,126 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
+    match version {
+        Http::Http1 => serve_http1(io, settings, handler, drain).await,
+        Http::Http2 => serve_http2(io, settings, handler, drain).await,
+    }
+}
+
+async fn serve_http1<I, H>(io: I, settings: &Settings, handler: Rc<H>, drain: &Drain) -> Result<(), Error>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handler,
+{
+    let watch = Arc::new(Watch::default());
+    let limits = Limits { head: settings.header_read_timeout, idle: settings.idle_timeout };
+    let io = Guard::new(io, limits, Arc::clone(&watch));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (handler, watch) = (Rc::clone(&handler), Arc::clone(&watch));
+        async move { Ok::<_, Infallible>(answer_http1(handler, &watch, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .half_close(true)
+        .header_read_timeout(None)
+        .max_buf_size(MAX_HTTP1_BUFFER)
+        .auto_date_header(false)
+        .serve_connection(TokioIo::new(io), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    tokio::select! {
+        result = connection.as_mut() => return result.map_err(Error::Server),
+        () = drain.draining() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await.map_err(Error::Server)
+}
+
+async fn answer_http1<H: Handler>(
+    handler: Rc<H>,
+    watch: &Watch,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let refuse = |handler: &H| {
+        let violation = watch.violation()?;
+        Some(handler.refuse(&Error::Malformed(violation)))
+    };
+    // What stands in for a refused request.
+    if let Some(refusal) = refuse(&handler) {
+        return refusal;
+    }
+    let connect = *request.method() == Method::CONNECT;
+    let response = Rc::clone(&handler).call(request.map(Body::from)).await;
+    // The body turned out to be malformed while it was sent on.
+    if let Some(refusal) = refuse(&handler) {
+        return refusal;
+    }
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS || (connect && response.status().is_success()) {
+        watch.leave_http();
+    }
+    response
+}
+
+/// Whether `host` names another authority than the request's target; default ports do not count.
+fn names_two_hosts<B>(request: &Request<B>) -> bool {
+    let strip = |text: &[u8]| -> usize {
+        [&b":80"[..], b":443"]
+            .iter()
+            .find_map(|port| text.strip_suffix(*port))
+            .map_or(text.len(), <[u8]>::len)
+    };
+    let Some(authority) = request.uri().authority().map(|authority| authority.as_str().as_bytes()) else {
+        return false;
+    };
+    let differs = |host: &HeaderValue| {
+        let host = host.as_bytes();
+        !host[..strip(host)].eq_ignore_ascii_case(&authority[..strip(authority)])
+    };
+    request.headers().get_all(header::HOST).iter().any(differs)
+}
+
+async fn serve_http2<I, H>(io: I, settings: &Settings, handler: Rc<H>, drain: &Drain) -> Result<(), Error>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handler,
+{
+    let flood = Flood::default();
+    let io = FrameGuard::new(io, Arc::clone(&flood));
     let service = service_fn(move |request: Request<Incoming>| {
         let handler = Rc::clone(&handler);
-        async move { Ok::<_, Infallible>(handler.call(request.map(Body::from)).await) }
+        async move {
+            let mut response = if names_two_hosts(&request) {
+                handler.refuse(&Error::Malformed(TWO_HOSTS))
+            } else {
+                handler.call(request.map(Body::from)).await
+            };
+            match response.extensions_mut().remove::<StreamReset>() {
+                Some(reset) => Err(reset),
+                None => Ok(response),
+            }
+        }
     });
-    let io = TokioIo::new(io);
-    match version {
-        Http::Http1 => {
-            let connection = http1::Builder::new()
-                .half_close(true)
-                .header_read_timeout(None)
-                .max_buf_size(MAX_HTTP1_BUFFER)
-                .auto_date_header(false)
-                .serve_connection(io, service)
-                .with_upgrades();
-            let mut connection = pin!(connection);
-            tokio::select! {
-                result = connection.as_mut() => return result.map_err(Error::Server),
-                () = drain.draining() => connection.as_mut().graceful_shutdown(),
-            }
-            connection.await.map_err(Error::Server)
+    let mut builder = http2::Builder::new(LocalExec);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .max_send_buf_size(MAX_SEND_BUFFER)
+        .initial_stream_window_size(settings.h2_stream_window)
+        .initial_connection_window_size(settings.h2_connection_window)
+        .auto_date_header(false);
+    if let Some((interval, timeout)) = settings.server_keep_alive {
+        builder.keep_alive_interval(interval).keep_alive_timeout(timeout);
+    }
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+    let ended = tokio::select! {
+        result = connection.as_mut() => result,
+        () = drain.draining() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
         }
-        Http::Http2 => {
-            let mut builder = http2::Builder::new(LocalExec);
-            builder
-                .timer(TokioTimer::new())
-                .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
-                .max_send_buf_size(MAX_SEND_BUFFER)
-                .initial_stream_window_size(settings.h2_stream_window)
-                .initial_connection_window_size(settings.h2_connection_window)
-                .auto_date_header(false);
-            if let Some((interval, timeout)) = settings.server_keep_alive {
-                builder.keep_alive_interval(interval).keep_alive_timeout(timeout);
-            }
-            let mut connection = pin!(builder.serve_connection(io, service));
-            tokio::select! {
-                result = connection.as_mut() => return result.map_err(Error::Server),
-                () = drain.draining() => connection.as_mut().graceful_shutdown(),
-            }
-            connection.await.map_err(Error::Server)
-        }
+    };
+    match flood.get() {
+        Some(kind) => Err(Error::Flood(kind)),
+        None => ended.map_err(Error::Server),
     }
 }

@@ -7,13 +7,16 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use mesh_net::copy_bidirectional;
 
-/// Whether a request asks to leave HTTP/1, so that it must not be carried over HTTP/2.
+/// Whether a request asks to leave HTTP, so that an HTTP/1 request must not be carried over HTTP/2.
+///
+/// HTTP/2 inside HTTP/1 (`h2c`) is not among it: requests in it would be seen by no policy. RFC 9113 has dropped it, and a
+/// server may leave an offer to upgrade aside.
 pub fn is_upgrade<B>(request: &Request<B>) -> bool {
-    request.version() != Version::HTTP_2
-        && (request.method() == Method::CONNECT
-            || (request.version() == Version::HTTP_11
-                && has_token(request.headers(), header::CONNECTION, "upgrade")
-                && request.headers().contains_key(header::UPGRADE)))
+    request.method() == Method::CONNECT
+        || (request.version() == Version::HTTP_11
+            && has_token(request.headers(), header::CONNECTION, "upgrade")
+            && request.headers().contains_key(header::UPGRADE)
+            && !has_token(request.headers(), header::UPGRADE, "h2c"))
 }
 
 /// The client's half of an upgrade; take it before the request is forwarded.

@@ -4,9 +4,10 @@ use super::app::App;
 use super::headers;
 use super::metrics::{Requests, ResponseKey};
 use super::policies::PolicyReceiver;
-use super::policy::{Client, ClientTls, Meta, ServerPolicy, Taken};
+use super::policy::{Client, ClientLimit, ClientTls, Meta, ServerPolicy, Taken};
 use super::tcp::unauthorized;
 use super::{Inbound, InboundMetrics};
+use crate::access_log::AccessLog;
 use crate::body::{Body, End, Observe};
 use crate::drain::Drain;
 use crate::error::{Error, is_grpc};
@@ -15,7 +16,7 @@ use crate::http::{orig_proto, upgrade};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use mesh_net::Http;
 use mesh_rules::{ShortCircuit, apply_request};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ struct Connection {
     app: Rc<App>,
     metrics: Rc<InboundMetrics>,
     drain: Drain,
+    access_log: Option<AccessLog>,
     /// Metric handles by route and authorization; rebuilt when the policy changes.
     resolved: RefCell<Resolved>,
 }
@@ -47,6 +49,7 @@ struct Permit<'a> {
 #[derive(Default)]
 struct Resolved {
     policy: Option<Arc<ServerPolicy>>,
+    limit: Option<ClientLimit>,
     requests: Vec<(RouteKey, Rc<Requests>)>,
 }
 
@@ -69,6 +72,7 @@ impl Inbound {
             app: self.app(target),
             metrics: Rc::clone(&self.metrics),
             drain: self.drain.clone(),
+            access_log: self.access_log.clone(),
             resolved: RefCell::default(),
         });
         server::serve(io, version, &self.config.inbound.http, connection, &self.drain).await
@@ -78,22 +82,41 @@ impl Inbound {
 impl Handler for Connection {
     async fn call(self: Rc<Self>, request: Request<Body>) -> Response<Body> {
         let grpc = is_grpc(request.headers());
-        match self.serve(request).await {
+        let log = self.access_log.as_ref();
+        let entry = log.map(|log| log.begin(&request, self.client.addr, self.client.identity()));
+        let response = match self.serve(request).await {
             Ok(response) => response,
             Err(error) => {
-                self.metrics.http_error(self.target, &error);
-                tracing::info!(target = %self.target, client = %self.client.addr, %error, "request failed");
+                self.failed(&error);
                 let mut response = error.response(grpc);
                 if matches!(self.client.tls, ClientTls::Mesh(_)) {
                     error.mark(&mut response);
                 }
                 response
             }
+        };
+        if let Some(entry) = entry {
+            entry.end(&response);
         }
+        response
+    }
+
+    fn refuse(&self, error: &Error) -> Response<Body> {
+        self.failed(error);
+        let response = error.response(false);
+        if let Some(log) = &self.access_log {
+            log.refused(self.client.addr, self.client.identity(), &response);
+        }
+        response
     }
 }
 
 impl Connection {
+    fn failed(&self, error: &Error) {
+        self.metrics.http_error(self.target, error);
+        tracing::info!(target = %self.target, client = %self.client.addr, %error, "request failed");
+    }
+
     /// The path of a request.
     async fn serve(&self, mut request: Request<Body>) -> Result<Response<Body>, Error> {
         let started = Instant::now();
@@ -101,7 +124,9 @@ impl Connection {
         let carried = if meshed { orig_proto::downgrade_request(&mut request) } else { None };
         let policy = Arc::clone(&self.policy.borrow());
         let permit = self.authorize(&policy, &request)?;
+        self.limit_rate(&policy)?;
         permit.metrics.requests.inc();
+        permit.metrics.route.requests.inc();
         permit.metrics.allowed.inc();
         if let Some(answer) = permit.filter(&mut request)? {
             return Ok(answer);
@@ -115,12 +140,14 @@ impl Connection {
         }
         let connect = *request.method() == Method::CONNECT;
         let head = client_upgrade.is_some().then(|| head_of(&request));
+        let completed = Rc::new(Cell::new(started));
+        let request = observe_request(request, &metrics, &completed);
         let result = self.app.send(request).await;
         let mut response = match result {
             Ok(response) => response,
             Err(error) => {
                 let key = ResponseKey { status: error.status(), grpc: None, error: error.label() };
-                metrics.responded(key, started.elapsed());
+                metrics.responded(key, started.elapsed(), completed.get().elapsed());
                 return Err(error);
             }
         };
@@ -135,11 +162,25 @@ impl Connection {
         let observer = ResponseObserver {
             metrics,
             started,
+            completed,
             status: response.status(),
             grpc: is_grpc(response.headers()),
             grpc_status: grpc_status(response.headers()),
         };
         Ok(response.map(|body| body.observed(observer)))
+    }
+
+    /// Takes one request out of the rate limit's buckets.
+    fn limit_rate(&self, policy: &Arc<ServerPolicy>) -> Result<(), Error> {
+        if policy.rate_limit.is_none() {
+            return Ok(());
+        }
+        let mut resolved = self.resolved.borrow_mut();
+        let Some(limit) = resolved.limit(policy, &self.client) else { return Ok(()) };
+        limit.take().map_err(|exceeded| {
+            self.metrics.rate_limited(self.target, &self.client, policy, limit.meta(), exceeded);
+            Error::RateLimited { scope: exceeded.scope, rate: exceeded.rate }
+        })
     }
 
     /// Resolves when policy no longer lets the client make this request.
@@ -190,6 +231,22 @@ impl Connection {
 }
 
 impl Resolved {
+    /// Forgets what was resolved for another policy.
+    fn renew(&mut self, policy: &Arc<ServerPolicy>) {
+        if !self.policy.as_ref().is_some_and(|known| Arc::ptr_eq(known, policy)) {
+            *self = Self { policy: Some(Arc::clone(policy)), ..Self::default() };
+        }
+    }
+
+    /// The client's rate limit under a policy that has one.
+    fn limit(&mut self, policy: &Arc<ServerPolicy>, client: &Client) -> Option<&ClientLimit> {
+        self.renew(policy);
+        if self.limit.is_none() {
+            self.limit = policy.rate_limit.as_ref().map(|limit| limit.of(client));
+        }
+        self.limit.as_ref()
+    }
+
     /// The handles for a route and authorization of a policy, looked up once.
     fn requests(
         &mut self,
@@ -197,10 +254,7 @@ impl Resolved {
         key: RouteKey,
         make: impl FnOnce() -> Requests,
     ) -> Rc<Requests> {
-        if !self.policy.as_ref().is_some_and(|known| Arc::ptr_eq(known, policy)) {
-            self.policy = Some(Arc::clone(policy));
-            self.requests.clear();
-        }
+        self.renew(policy);
         if let Some((_, found)) = self.requests.iter().find(|(known, _)| *known == key) {
             return Rc::clone(found);
         }
@@ -232,17 +286,51 @@ impl Permit<'_> {
     }
 }
 
+/// Watches the body of a request, if it has one, for its end and the sizes of its frames.
+fn observe_request(
+    request: Request<Body>,
+    metrics: &Rc<Requests>,
+    completed: &Rc<Cell<Instant>>,
+) -> Request<Body> {
+    if matches!(request.body(), Body::Empty) {
+        return request;
+    }
+    let observer = RequestObserver { metrics: Rc::clone(metrics), completed: Rc::clone(completed) };
+    request.map(|body| body.observed(observer))
+}
+
+struct RequestObserver {
+    metrics: Rc<Requests>,
+    completed: Rc<Cell<Instant>>,
+}
+
+impl Observe for RequestObserver {
+    #[allow(clippy::cast_precision_loss)]
+    fn data(&mut self, len: usize) {
+        self.metrics.route.request_frames.observe(len as f64);
+    }
+
+    fn end(&mut self, _: End<'_>) {
+        self.completed.set(Instant::now());
+    }
+}
+
 /// Accounts for a response once it has ended.
 struct ResponseObserver {
     metrics: Rc<Requests>,
     started: Instant,
+    /// When the request had ended.
+    completed: Rc<Cell<Instant>>,
     status: StatusCode,
     grpc: bool,
     grpc_status: Option<u16>,
 }
 
 impl Observe for ResponseObserver {
-    fn data(&mut self, _: usize) {}
+    #[allow(clippy::cast_precision_loss)]
+    fn data(&mut self, len: usize) {
+        self.metrics.route.response_frames.observe(len as f64);
+    }
 
     fn end(&mut self, end: End<'_>) {
         let error = match end {
@@ -254,7 +342,8 @@ impl Observe for ResponseObserver {
             End::Dropped => "unexpected",
         };
         let grpc = self.grpc.then_some(self.grpc_status.unwrap_or(GRPC_UNKNOWN));
-        self.metrics.responded(ResponseKey { status: self.status, grpc, error }, self.started.elapsed());
+        let key = ResponseKey { status: self.status, grpc, error };
+        self.metrics.responded(key, self.started.elapsed(), self.completed.get().elapsed());
     }
 }
 

@@ -1,11 +1,16 @@
 //! The inbound side's metrics, by Linkerd's names and labels.
 
-use super::policy::{Authorization, Client, ClientTls, Meta, ServerPolicy};
+mod route;
+
+pub(super) use route::Route;
+
+use super::policy::{Authorization, Client, ClientTls, Exceeded, Meta, ServerPolicy};
 use crate::error::Error;
 use http::StatusCode;
 use mesh_metrics::{
     Counter, CounterFamily, Gauge, GaugeFamily, Histogram, HistogramFamily, Labels, Registry,
 };
+use route::RouteFamilies;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -16,6 +21,9 @@ const LATENCY_MS: &[f64] = &[
     1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 100.0, 200.0, 300.0, 400.0, 500.0, 1_000.0,
     2_000.0, 3_000.0, 4_000.0, 5_000.0, 10_000.0, 20_000.0, 30_000.0, 40_000.0, 50_000.0,
 ];
+
+/// Upper bounds of the time it takes to find out a protocol, or to shake hands.
+const SETUP_SECONDS: &[f64] = &[0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 10.0];
 
 /// The families of the inbound side.
 pub(super) struct InboundMetrics {
@@ -37,6 +45,11 @@ pub(super) struct InboundMetrics {
     closed: CounterFamily,
     transport_header: CounterFamily,
     detected: CounterFamily,
+    detect_duration: HistogramFamily,
+    tls_accepts: CounterFamily,
+    tls_handshake: Histogram,
+    rate_limited: CounterFamily,
+    routes: RouteFamilies,
 }
 
 /// The series of one accepted or made connection.
@@ -56,6 +69,8 @@ pub(super) struct Requests {
     pub(super) requests: Counter,
     /// Requests that were let in.
     pub(super) allowed: Counter,
+    /// What is counted by route only.
+    pub(super) route: Route,
     families: Rc<InboundMetrics>,
     labels: Labels,
     responses: RefCell<Vec<(ResponseKey, Responses)>>,
@@ -110,6 +125,28 @@ impl InboundMetrics {
                 "Direct connections by what their transport header says",
             ),
             detected: counter("inbound_tcp_detect_http_results", "Results of HTTP detection"),
+            detect_duration: registry.histogram(
+                "inbound_tcp_detect_http_duration_seconds",
+                "Time taken by HTTP detection",
+                SETUP_SECONDS,
+            ),
+            tls_accepts: counter(
+                "isthmus_inbound_tls_accepts",
+                "Connections by what their first bytes are to us: TLS of the mesh (established, failed, timeout), TLS of \
+                 others that passes through, plaintext, or nothing in time",
+            ),
+            tls_handshake: registry
+                .histogram(
+                    "isthmus_inbound_tls_handshake_duration_seconds",
+                    "Time taken by TLS handshakes with clients",
+                    SETUP_SECONDS,
+                )
+                .get(&Labels::new()),
+            rate_limited: counter(
+                "inbound_http_local_ratelimit",
+                "HTTP requests that were refused because a rate limit was used up",
+            ),
+            routes: RouteFamilies::new(registry),
         })
     }
 
@@ -143,6 +180,7 @@ impl InboundMetrics {
         Requests {
             requests: self.requests.get(&labels),
             allowed: self.http_allow.get(&labels),
+            route: self.routes.route(policy, target.port(), route),
             families: Rc::clone(self),
             labels,
             responses: RefCell::default(),
@@ -215,8 +253,35 @@ impl InboundMetrics {
     }
 
     /// HTTP detection ended.
-    pub(super) fn detected(&self, result: &'static str, policy: &ServerPolicy, port: u16) {
-        self.detected.get(&with_server(&Labels::new(), policy, port).with("result", result)).inc();
+    pub(super) fn detected(&self, result: &'static str, policy: &ServerPolicy, port: u16, took: Duration) {
+        let labels = with_server(&Labels::new(), policy, port);
+        self.detected.get(&labels.with("result", result)).inc();
+        self.detect_duration.get(&labels).observe(took.as_secs_f64());
+    }
+
+    /// It is known what a connection's first bytes are to us.
+    pub(super) fn tls_accepted(&self, result: &'static str) {
+        self.tls_accepts.get(&Labels::from_iter([("result", result)])).inc();
+    }
+
+    /// A handshake with a client ended.
+    pub(super) fn tls_handshake(&self, result: &'static str, took: Duration) {
+        self.tls_accepted(result);
+        self.tls_handshake.observe(took.as_secs_f64());
+    }
+
+    /// A request was refused by a rate limit.
+    pub(super) fn rate_limited(
+        &self,
+        target: SocketAddr,
+        client: &Client,
+        policy: &ServerPolicy,
+        limit: &Meta,
+        exceeded: Exceeded,
+    ) {
+        let labels = with_server(&base(target, &client.tls), policy, target.port());
+        let labels = with_meta(&labels, ["ratelimit_group", "ratelimit_kind", "ratelimit_name"], limit);
+        self.rate_limited.get(&labels.with("scope", exceeded.scope)).inc();
     }
 }
 
@@ -234,8 +299,9 @@ impl Drop for Tcp {
 }
 
 impl Requests {
-    /// A response ended: counts it and how long it took.
-    pub(super) fn responded(&self, key: ResponseKey, took: Duration) {
+    /// A response ended: counts it, and how long it took since the request's head and since its end.
+    pub(super) fn responded(&self, key: ResponseKey, took: Duration, response: Duration) {
+        self.route.ended((key.status, key.grpc, key.error), took, response);
         let mut responses = self.responses.borrow_mut();
         let known = responses.iter().position(|(known, _)| *known == key);
         let index = known.unwrap_or_else(|| {
@@ -272,7 +338,7 @@ impl ResponseKey {
 }
 
 /// The label for an I/O error of a closed connection, as Linkerd writes it.
-pub(super) fn errno(error: &std::io::Error) -> &'static str {
+pub(crate) fn errno(error: &std::io::Error) -> &'static str {
     use std::io::ErrorKind as Kind;
     match error.kind() {
         Kind::ConnectionRefused => "ECONNREFUSED",

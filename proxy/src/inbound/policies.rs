@@ -172,10 +172,11 @@ async fn follow(
         timeout(config.control_stream.initial_timeout, first).await.map_err(late)??;
     while let Some(server) = next {
         match server_policy(server) {
-            Ok(policy) => {
+            Ok(mut policy) => {
                 tracing::debug!(port, server = %policy.meta.name, "policy");
                 sender.send_if_modified(|current| {
                     let changed = **current != policy;
+                    policy.succeed(current);
                     if changed {
                         *current = Arc::new(policy);
                     }

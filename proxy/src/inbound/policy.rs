@@ -9,10 +9,12 @@ use std::time::Duration;
 
 mod convert;
 mod default;
+mod rate_limit;
 mod routes;
 
 pub use convert::{PolicyError, server_policy};
 pub use default::default_policy;
+pub use rate_limit::{ClientLimit, Exceeded, OverrideSpec, RateLimit};
 pub use routes::{Route, Routes, Taken, Target};
 
 /// A resource that metrics name: `{group}/{kind}/{name}`, or `default/<name>` where there is no resource.
@@ -35,6 +37,8 @@ pub struct ServerPolicy {
     pub protocol: Protocol,
     /// Who may connect, and who may ask for what no route restricts.
     pub authorizations: Arc<[Authorization]>,
+    /// How many requests may come.
+    pub rate_limit: Option<Arc<RateLimit>>,
 }
 
 /// What a port speaks.
@@ -138,6 +142,13 @@ impl Client {
 }
 
 impl ServerPolicy {
+    /// Goes on with the rate limit's buckets of the policy before, where the limits are the same.
+    pub fn succeed(&mut self, before: &Self) {
+        if self.rate_limit == before.rate_limit {
+            self.rate_limit.clone_from(&before.rate_limit);
+        }
+    }
+
     /// The authorization that lets `client` connect.
     pub fn authorize(&self, client: &Client) -> Option<&Authorization> {
         self.authorizations.iter().find(|authorization| authorization.permits(client))

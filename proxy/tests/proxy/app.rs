@@ -14,9 +14,9 @@ use tokio::net::TcpListener;
 
 type Answer = BoxBody<Bytes, Infallible>;
 
-async fn bind() -> (TcpListener, SocketAddr) {
+pub(crate) async fn bind() -> (TcpListener, SocketAddr) {
     // On all of loopback: direct connections come to another loopback address than redirected ones.
-    let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let listener = TcpListener::bind("[::]:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     (listener, SocketAddr::from(([127, 0, 0, 1], port)))
 }
@@ -39,6 +39,10 @@ pub(crate) async fn http() -> SocketAddr {
 }
 
 async fn answer(mut request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
+    if request.method() == http::Method::CONNECT {
+        echo(&mut request);
+        return Ok(Response::new(Full::default().boxed()));
+    }
     match request.uri().path() {
         "/echo" => {
             let (parts, body) = request.into_parts();
@@ -52,14 +56,7 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Answer>, Infa
             Ok(response)
         }
         "/upgrade" => {
-            let upgrade = hyper::upgrade::on(&mut request);
-            tokio::spawn(async move {
-                let mut io = TokioIo::new(upgrade.await.unwrap());
-                let mut buf = [0; 64];
-                while let Ok(n @ 1..) = io.read(&mut buf).await {
-                    io.write_all(&buf[..n]).await.unwrap();
-                }
-            });
+            echo(&mut request);
             let mut response = Response::new(Full::default().boxed());
             *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -73,6 +70,18 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Answer>, Infa
             Ok(response)
         }
     }
+}
+
+/// Echoes bytes once the connection has left HTTP.
+fn echo(request: &mut Request<Incoming>) {
+    let upgrade = hyper::upgrade::on(request);
+    tokio::spawn(async move {
+        let mut io = TokioIo::new(upgrade.await.unwrap());
+        let mut buf = [0; 64];
+        while let Ok(n @ 1..) = io.read(&mut buf).await {
+            io.write_all(&buf[..n]).await.unwrap();
+        }
+    });
 }
 
 /// Tells the request's headers under an `x-seen-` prefix.

@@ -49,9 +49,11 @@ pub(crate) struct Setup<'a> {
     pub(crate) app: SocketAddr,
     /// Where outbound connections were going.
     pub(crate) outbound: SocketAddr,
-    /// Environment, without `LINKERD2_PROXY_`.
+    /// Environment, without `LINKERD2_PROXY_`; names of our own in full.
     pub(crate) settings: &'a [(&'a str, &'a str)],
     pub(crate) gateway: Option<GatewayFactory>,
+    /// Where the access log goes, if there is one.
+    pub(crate) access_log: Option<Box<dyn std::io::Write + Send>>,
 }
 
 /// A running proxy.
@@ -59,6 +61,7 @@ pub(crate) struct Proxy {
     pub(crate) mesh: Arc<Mesh>,
     pub(crate) admin: SocketAddr,
     pub(crate) inbound: u16,
+    pub(crate) registry: mesh_metrics::Registry,
     outbound: u16,
     identity: String,
     stop: CancellationToken,
@@ -78,6 +81,7 @@ impl Default for Setup<'_> {
             outbound: nowhere,
             settings: &[],
             gateway: None,
+            access_log: None,
         }
     }
 }
@@ -103,7 +107,7 @@ impl Mesh {
 
     /// Starts a proxy.
     pub(crate) async fn unready(self: &Arc<Self>, setup: Setup<'_>) -> Proxy {
-        let Setup { identity, token, app, outbound: outbound_to, settings, gateway } = setup;
+        let Setup { identity, token, app, outbound: outbound_to, settings, gateway, access_log } = setup;
         let files = tempfile::tempdir().unwrap();
         let token_file = files.path().join("token");
         std::fs::write(&token_file, token).unwrap();
@@ -111,8 +115,8 @@ impl Mesh {
         let [inbound, outbound, admin] = ports[..] else { panic!("three ports") };
         let control = format!("localhost:{}", self.control.port());
         let mut env: Env = [
-            ("INBOUND_LISTEN_ADDR", format!("0.0.0.0:{inbound}")),
-            ("OUTBOUND_LISTEN_ADDRS", format!("127.0.0.1:{outbound}")),
+            ("INBOUND_LISTEN_ADDR", format!("[::]:{inbound}")),
+            ("OUTBOUND_LISTEN_ADDRS", format!("127.0.0.1:{outbound},[::1]:{outbound}")),
             ("ADMIN_LISTEN_ADDR", format!("127.0.0.1:{admin}")),
             ("IDENTITY_LOCAL_NAME", identity.to_owned()),
             ("IDENTITY_TRUST_ANCHORS", self.trust.root.cert_pem()),
@@ -127,12 +131,14 @@ impl Mesh {
         .collect();
         env.set("ISTHMUS_SHUTDOWN_KEEP_ACCEPTING", "0ms");
         for (key, value) in settings {
-            env.set(format!("LINKERD2_PROXY_{key}"), *value);
+            let prefix = if key.starts_with("ISTHMUS_") { "" } else { "LINKERD2_PROXY_" };
+            env.set(format!("{prefix}{key}"), *value);
         }
         let config = Config::parse(&env).unwrap();
         let stop = CancellationToken::new();
         // Connections to 127.0.0.1 were redirected on their way to the application; those to 127.0.0.2 were not.
         let direct = std::net::IpAddr::from([127, 0, 0, 2]);
+        let registry = mesh_metrics::Registry::new();
         let options = Options {
             env,
             inbound_dst: OriginalDst::Lookup(Arc::new(
@@ -140,10 +146,13 @@ impl Mesh {
             )),
             outbound_dst: OriginalDst::fixed(outbound_to),
             gateway,
+            registry: registry.clone(),
+            access_log,
             stop: stop.clone(),
             ..Options::default()
         };
         Proxy {
+            registry,
             mesh: Arc::clone(self),
             admin: SocketAddr::from(([127, 0, 0, 1], admin)),
             inbound,
@@ -201,6 +210,11 @@ impl Proxy {
         TcpStream::connect(("127.0.0.1", self.outbound)).await.unwrap()
     }
 
+    /// The same from its IPv6 address.
+    pub(crate) async fn out_v6(&self) -> TcpStream {
+        TcpStream::connect(("::1", self.outbound)).await.unwrap()
+    }
+
     /// Where other proxies reach this one directly.
     pub(crate) fn direct_addr(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 2], self.inbound))
@@ -240,6 +254,11 @@ impl Proxy {
     /// A redirected plain connection.
     pub(crate) async fn plain(&self) -> TcpStream {
         TcpStream::connect(("127.0.0.1", self.inbound)).await.unwrap()
+    }
+
+    /// The same over IPv6.
+    pub(crate) async fn plain_v6(&self) -> TcpStream {
+        TcpStream::connect(("::1", self.inbound)).await.unwrap()
     }
 
     /// A redirected connection with mesh TLS.
@@ -317,6 +336,8 @@ where
     if version == Version::HTTP_2 {
         let uri = format!("http://web.shop{}", request.uri().path());
         *request.uri_mut() = uri.parse().unwrap();
+        // In HTTP/2 the authority says it.
+        request.headers_mut().remove("host");
         let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
         tokio::spawn(connection);
         // Keeps the connection open for the response's body.

@@ -11,4 +11,7 @@ mod harness;
 mod identity;
 mod inbound;
 mod lifecycle;
+mod observability;
 mod outbound;
+mod peers;
+mod protocols;

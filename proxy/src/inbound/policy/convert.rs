@@ -1,6 +1,8 @@
 //! From the policy service's messages to [`ServerPolicy`].
 
-use super::{Authentication, Authorization, Meta, Network, Protocol, Route, Routes, ServerPolicy, Target};
+use super::{
+    Authentication, Authorization, Meta, Network, Protocol, RateLimit, Route, Routes, ServerPolicy, Target,
+};
 use crate::rules::{self, ConvertError};
 use ipnet::IpNet;
 use mesh_api::inbound::authn::permit_mesh_tls::Clients;
@@ -47,18 +49,44 @@ pub fn server_policy(server: api::Server) -> Result<ServerPolicy, PolicyError> {
     let meta = from_labels(&server.labels);
     let authorizations = authorizations(server.authorizations)?;
     let http = |routes| http_routes(routes, &authorizations);
+    let mut limit = None;
     let protocol = match server.protocol.and_then(|p| p.kind).ok_or(PolicyError::Protocol)? {
-        Kind::Detect(detect) => Protocol::Detect {
-            timeout: detect.timeout.and_then(|t| t.try_into().ok()).unwrap_or(DETECT_TIMEOUT),
-            routes: http(detect.http_routes)?,
-        },
-        Kind::Http1(http1) => Protocol::Http1(http(http1.routes)?),
-        Kind::Http2(http2) => Protocol::Http2(http(http2.routes)?),
+        Kind::Detect(detect) => {
+            limit = detect.http_local_rate_limit;
+            Protocol::Detect {
+                timeout: detect.timeout.and_then(|t| t.try_into().ok()).unwrap_or(DETECT_TIMEOUT),
+                routes: http(detect.http_routes)?,
+            }
+        }
+        Kind::Http1(http1) => {
+            limit = http1.local_rate_limit;
+            Protocol::Http1(http(http1.routes)?)
+        }
+        Kind::Http2(http2) => {
+            limit = http2.local_rate_limit;
+            Protocol::Http2(http(http2.routes)?)
+        }
         Kind::Grpc(grpc) => Protocol::Grpc(grpc_routes(grpc.routes, &authorizations)?),
         Kind::Opaque(_) => Protocol::Opaque,
         Kind::Tls(_) => Protocol::Tls,
     };
-    Ok(ServerPolicy { meta, protocol, authorizations })
+    let rate_limit = limit.map(rate_limit).transpose()?.map(Arc::new);
+    Ok(ServerPolicy { meta, protocol, authorizations, rate_limit })
+}
+
+fn rate_limit(limit: api::HttpLocalRateLimit) -> Result<RateLimit, PolicyError> {
+    let meta = from_metadata(limit.metadata);
+    let rate = |limit: api::http_local_rate_limit::Limit| limit.requests_per_second;
+    let mut overrides = Vec::new();
+    for special in limit.overrides {
+        let clients = special.clients.map(|clients| clients.identities).unwrap_or_default();
+        let identity = |id: api::Identity| {
+            id.name.parse().map_err(|_| PolicyError::Identity(meta.name.to_string(), id.name.clone()))
+        };
+        let clients = clients.into_iter().map(identity).collect::<Result<_, _>>()?;
+        overrides.push((special.limit.map_or(0, rate), clients));
+    }
+    Ok(RateLimit::new(meta, limit.total.map(rate), limit.identity.map(rate), overrides))
 }
 
 fn http_routes(list: Vec<api::HttpRoute>, server: &Arc<[Authorization]>) -> Result<Arc<Routes>, PolicyError> {

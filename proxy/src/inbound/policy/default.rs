@@ -43,5 +43,5 @@ pub fn default_policy(config: &Inbound, port: u16) -> ServerPolicy {
     } else {
         Protocol::Detect { timeout: config.detect_timeout, routes: Arc::default() }
     };
-    ServerPolicy { meta, protocol, authorizations }
+    ServerPolicy { meta, protocol, authorizations, rate_limit: None }
 }

@@ -59,6 +59,7 @@ proptest! {
             meta: Meta::default(),
             protocol: Protocol::Opaque,
             authorizations: Arc::new([]),
+            rate_limit: None,
         };
         let tls = if named { mesh("a.shop") } else { ClientTls::None };
         let client = Client { addr: (a, 1).into(), tls };

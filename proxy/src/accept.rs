@@ -1,0 +1,194 @@
+//! Accepting connections so that running out of something makes the proxy slower to accept, and never ends it.
+//!
+//! - A failed accept for want of descriptors or memory is waited out, longer each time, while what is open goes on.
+//! - Before it comes to that, connections beyond a limit are closed at once: a connection takes two descriptors, its own
+//!   and that of the next hop, and what was accepted must be able to go on.
+
+use crate::drain::Drain;
+use crate::shared::Shared;
+use mesh_metrics::{Counter, CounterFamily, Gauge, Labels};
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+/// Pauses after accepts that failed for want of something: from, to.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// Between two log lines about the same want.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+/// Descriptors for listeners, control-plane connections, the admin server and the like.
+const RESERVED_FILES: u64 = 128;
+
+/// How many connections a proxy serves at a time, where nothing else is configured: half of what it may open.
+pub(crate) fn default_limit(open_files: u64) -> usize {
+    usize::try_from(open_files.saturating_sub(RESERVED_FILES) / 2).unwrap_or(usize::MAX).max(16)
+}
+
+/// Accepts the connections of one listener.
+pub(crate) struct Acceptor {
+    listener: TcpListener,
+    limit: usize,
+    drain: Drain,
+    failed: CounterFamily,
+    labels: Labels,
+    refused: Counter,
+    open: Gauge,
+    last_log: Option<Instant>,
+}
+
+/// Counts a connection of a worker while it lives.
+struct Open(Gauge);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// What a failed accept means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failure {
+    /// This one connection is gone; the next may be fine.
+    Connection,
+    /// Something has run out; accepting again at once would only spin.
+    Want(&'static str),
+}
+
+impl Acceptor {
+    /// Accepts from `listener` for `direction`, on the worker of this index.
+    pub(crate) fn new(
+        listener: TcpListener,
+        direction: &'static str,
+        worker: usize,
+        shared: &Shared,
+    ) -> Self {
+        let registry = &shared.registry;
+        let failed = registry.counter("isthmus_tcp_accept_errors", "Connections that could not be accepted");
+        let labels = Labels::from_iter([("direction", direction)]);
+        let open = registry.gauge("isthmus_worker_connections", "Accepted connections open now, by worker");
+        Self {
+            listener,
+            limit: shared.max_connections,
+            drain: shared.drain.clone(),
+            refused: failed.get(&labels.with("reason", "connection limit")),
+            failed,
+            open: open.get(&labels.with("worker", worker.to_string())),
+            labels,
+            last_log: None,
+        }
+    }
+
+    /// Accepts until `stop`; `serve` gives what serves a connection, on this thread.
+    pub(crate) async fn run<F>(mut self, stop: CancellationToken, serve: impl Fn(TcpStream, SocketAddr) -> F)
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        let mut pause = PAUSE.0;
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = stop.cancelled() => return,
+            };
+            match accepted {
+                Ok(_) if self.drain.open() >= self.limit => {
+                    self.refused.inc();
+                    if self.may_log() {
+                        let (limit, direction) = (self.limit, self.labels.get("direction"));
+                        tracing::warn!(limit, direction, "too many connections, closing new ones");
+                    }
+                }
+                Ok((stream, peer)) => {
+                    pause = PAUSE.0;
+                    self.open.inc();
+                    let (open, serving) = (Open(self.open.clone()), serve(stream, peer));
+                    tokio::task::spawn_local(async move {
+                        serving.await;
+                        drop(open);
+                    });
+                }
+                Err(error) => {
+                    let failure = classify(&error);
+                    let reason = match failure {
+                        Failure::Connection => "connection",
+                        Failure::Want(reason) => reason,
+                    };
+                    self.failed.get(&self.labels.with("reason", reason)).inc();
+                    if failure == Failure::Connection {
+                        tracing::debug!(%error, "a connection was gone before it was accepted");
+                        continue;
+                    }
+                    if self.may_log() {
+                        tracing::warn!(%error, retry_in = ?pause, "accept failed, waiting");
+                    }
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE.1),
+                        () = stop.cancelled() => return,
+                    }
+                }
+            }
+        }
+    }
+
+    fn may_log(&mut self) -> bool {
+        let now = Instant::now();
+        let due = self.last_log.is_none_or(|last| now.duration_since(last) >= LOG_EVERY);
+        if due {
+            self.last_log = Some(now);
+        }
+        due
+    }
+}
+
+/// Errors of accept(2): those of the network belong to one connection, the others to us or to the machine.
+fn classify(error: &io::Error) -> Failure {
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    const ENOMEM: i32 = 12;
+    const ENOBUFS: i32 = 105;
+    const EPROTO: i32 = 71;
+    const EPERM: i32 = 1;
+    match (error.raw_os_error(), error.kind()) {
+        (Some(EMFILE), _) => Failure::Want("too many open files"),
+        (Some(ENFILE), _) => Failure::Want("too many open files in the system"),
+        (Some(ENOMEM | ENOBUFS), _) => Failure::Want("out of memory"),
+        // A firewall forbade this one (accept(2)).
+        (Some(EPROTO | EPERM), _) => Failure::Connection,
+        (
+            _,
+            io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::TimedOut,
+        ) => Failure::Connection,
+        _ => Failure::Want("unexpected"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_has_run_out_is_waited_for() {
+        let failure = |errno| classify(&io::Error::from_raw_os_error(errno));
+        assert_eq!(failure(24), Failure::Want("too many open files"));
+        assert_eq!(failure(23), Failure::Want("too many open files in the system"));
+        assert_eq!(failure(105), Failure::Want("out of memory"));
+        for errno in [103, 104, 71, 113] {
+            assert_eq!(failure(errno), Failure::Connection, "{errno}");
+        }
+        assert_eq!(failure(22), Failure::Want("unexpected"));
+    }
+
+    #[test]
+    fn half_of_the_descriptors_are_for_clients() {
+        assert_eq!(default_limit(20_000), 9_936);
+        assert_eq!(default_limit(0), 16);
+        assert!(default_limit(u64::MAX) > 1 << 40);
+    }
+}

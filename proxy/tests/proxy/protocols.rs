@@ -1,0 +1,19 @@
+//! What every protocol promises, through one proxy and through two.
+
+mod http1;
+mod http2;
+mod tcp;
+
+use crate::destinations::service;
+use crate::harness::{Mesh, Proxy, Setup};
+use crate::outbound::{VIRTUAL, WEB, client, through};
+use std::net::SocketAddr;
+
+/// A client's proxy and a server's in front of `app`.
+async fn pair(app: SocketAddr) -> (Proxy, Proxy) {
+    let mesh = Mesh::new().await;
+    let server = mesh.proxy(Setup { app, ..Setup::default() }).await;
+    mesh.destinations.set_policy(VIRTUAL, service(WEB)).await;
+    mesh.destinations.set_endpoints(WEB, vec![through(&server, app)]).await;
+    (client(&mesh).await, server)
+}
