@@ -2,6 +2,7 @@
 //! binaries that cargo built.
 
 mod images;
+mod kind;
 mod kubectl;
 mod machine;
 
@@ -43,6 +44,9 @@ enum Task {
     },
     /// Build every image, as archives that need no container engine
     Images(images::Options),
+    /// Real Kubernetes clusters on this machine, made by kind
+    #[command(subcommand)]
+    Kind(kind::Kind),
     /// Check formatting, lints and documentation, with warnings denied
     Lint,
     /// Run a benchmark and print its figures
@@ -88,6 +92,7 @@ fn run(task: Task) -> Result<()> {
                     .env("PATH", machine::path_beginning_with(&kubectl)?),
             )
         }
+        Task::Kind(task) => kind::run(&task),
         Task::Images(options) => images::run(&options).map(drop),
         Task::Lint => {
             call(cargo().args(["fmt", "--all", "--check"]))?;

@@ -1,0 +1,108 @@
+//! All scenarios on real clusters, in one command: clusters up, images built and loaded, tests, clusters away.
+
+use super::fleet::Fleet;
+use super::places;
+use super::step::step;
+use super::{Test, Up, clusters};
+use crate::images;
+use crate::suite::Suite;
+use anyhow::{Context as _, Result, bail};
+use std::path::{Path, PathBuf};
+
+/// The tests for a cluster of several nodes; all others are for two clusters of any shape.
+const SEVERAL_NODES: &str = "kind_ha";
+
+/// What is true of clusters with the same subnets only.
+const NOT_ON_DISTINCT_SUBNETS: &[(&str, &str)] =
+    &[("clusters_have_the_same_subnets", "these clusters have subnets of their own; `--config same-cidr` has the same")];
+
+/// Runs scenarios on the clusters they are for, and takes the clusters away.
+pub(crate) fn run(options: &Test) -> Result<()> {
+    let rounds: Vec<Option<&str>> = match (&options.config, options.args.is_empty()) {
+        (Some(config), _) => vec![Some(config)],
+        (None, true) => vec![None, Some("ha")],
+        (None, false) => vec![None],
+    };
+    let bin = step("building the binaries", || crate::build_binaries("release"))?;
+    let archives = step("building the images", build_images)?;
+    let mut failed = Vec::new();
+    for config in rounds {
+        let shown = config.unwrap_or("east and west");
+        // What an earlier run left up may be something else.
+        clusters::down()?;
+        clusters::up(&Up { config: config.map(str::to_owned), ..Up::default() })?;
+        clusters::load(&archives)?;
+        let tested = step(&format!("scenarios on {shown}"), || scenarios(config, &options.args, &bin));
+        if let Err(error) = tested {
+            eprintln!("× {error:#}");
+            failed.push(shown.to_owned());
+        }
+        if options.keep {
+            eprintln!("• the clusters stay: `cargo xtask kind down` takes them away");
+            break;
+        }
+        clusters::down()?;
+    }
+    if failed.is_empty() { Ok(()) } else { bail!("scenarios failed on: {}", failed.join("; ")) }
+}
+
+/// The images of this version, and the same under the next version's tag, for an upgrade.
+fn build_images() -> Result<Vec<PathBuf>> {
+    let mut archives = Vec::new();
+    for tag in [env!("CARGO_PKG_VERSION").to_owned(), next_tag()?] {
+        let options = images::Options {
+            names: Vec::new(),
+            profile: "release".to_owned(),
+            tag,
+            prefix: "isthmus".to_owned(),
+            executables: None,
+            out: None,
+        };
+        archives.extend(images::run(&options)?);
+    }
+    Ok(archives)
+}
+
+/// This version with its last number one higher.
+fn next_tag() -> Result<String> {
+    let (rest, last) = env!("CARGO_PKG_VERSION").rsplit_once('.').context("a version has dots")?;
+    Ok(format!("{rest}.{}", last.parse::<u32>().context("a version ends with a number")? + 1))
+}
+
+fn scenarios(config: Option<&str>, args: &[String], bin: &Path) -> Result<()> {
+    if Fleet::read()?.is_none() {
+        bail!("no clusters are up");
+    }
+    let kubectl = super::fleet::kubectl_path()?;
+    let environment = vec![
+        ("ISTHMUS_SUBSTRATE", "kind".into()),
+        ("ISTHMUS_KIND", places::FLEET.into()),
+        ("ISTHMUS_BIN_DIR", bin.into()),
+        ("ISTHMUS_KUBECTL", kubectl.clone().into()),
+        ("ISTHMUS_NEXT_TAG", next_tag()?.into()),
+        ("PATH", crate::machine::path_beginning_with(&kubectl)?),
+    ];
+    if !args.is_empty() {
+        let mut test = crate::cargo();
+        return crate::call(test.args(["test", "--package", "mesh-scenarios"]).args(args).envs(environment));
+    }
+    let not_here: &[_] = if config == Some("same-cidr") { &[] } else { NOT_ON_DISTINCT_SUBNETS };
+    Suite { environment, wanted: &|file| (file == SEVERAL_NODES) == (config == Some("ha")), not_here }.run()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SEVERAL_NODES, next_tag};
+    use std::path::Path;
+
+    #[test]
+    fn the_next_tag_is_another_one() {
+        assert_ne!(next_tag().unwrap(), env!("CARGO_PKG_VERSION"));
+    }
+
+    #[test]
+    fn the_tests_for_several_nodes_are_there() {
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/scenarios/tests");
+        assert!(tests.join(format!("{SEVERAL_NODES}.rs")).is_file());
+    }
+}
