@@ -12,6 +12,7 @@ pub mod model;
 pub mod objects;
 pub mod plan;
 pub mod probe;
+mod pulse;
 pub mod reach;
 mod remote;
 mod run;

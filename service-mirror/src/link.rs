@@ -12,7 +12,8 @@ use std::time::Duration;
 /// addresses in the Link stand.
 pub const GATEWAY_SERVICE: &str = "isthmus.dev/gateway-service";
 
-/// A probe may take this long where the Link says nothing; Linkerd's 30 s would hide a dead gateway for too long.
+/// A probe may take this long where the Link says nothing, and never longer than the period: Linkerd's 30 s would hide
+/// a dead gateway for too long.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 const PROBE_PERIOD: Duration = Duration::from_secs(3);
 const PROBE_FAILURES: u32 = 3;
@@ -40,6 +41,8 @@ pub struct Accepted {
     pub gateway: GatewaySource,
     /// The kubeconfig of the linked cluster.
     pub kubeconfig: String,
+    /// When its token runs out, in seconds since 1970; `None` where it does not say.
+    pub expires: Option<i64>,
 }
 
 /// Checks a Link object and its credentials Secret.
@@ -83,7 +86,8 @@ pub fn accept(link: &Value, secret: Option<&Value>) -> Result<Accepted, String> 
         probe_path: probe.path,
         probe_port: probe.port,
     };
-    Ok(Accepted { config, gateway, kubeconfig })
+    let expires = expiry(&kubeconfig);
+    Ok(Accepted { config, gateway, kubeconfig, expires })
 }
 
 fn gateway_source(link: &Value, spec: &LinkSpec) -> Result<GatewaySource, String> {
@@ -118,7 +122,8 @@ fn probe(spec: &LinkSpec) -> Result<Probe, String> {
         "" => Ok(default),
         text => parse_duration(text).map_err(|e| format!("spec.probeSpec.{field}: {e}")),
     };
-    let timeout = or(&given.timeout, PROBE_TIMEOUT, "timeout")?;
+    let period = or(&given.period, PROBE_PERIOD, "period")?.max(Duration::from_millis(100));
+    let timeout = or(&given.timeout, PROBE_TIMEOUT, "timeout")?.min(period);
     let failures =
         match given.failure_threshold.as_str() {
             "" => PROBE_FAILURES,
@@ -127,7 +132,7 @@ fn probe(spec: &LinkSpec) -> Result<Probe, String> {
             })?,
         };
     Ok(Probe {
-        period: or(&given.period, PROBE_PERIOD, "period")?.max(Duration::from_millis(100)),
+        period,
         timeout,
         failures,
         path: if given.path.is_empty() { "/ready".to_owned() } else { given.path },
@@ -151,6 +156,16 @@ fn kubeconfig(spec: &LinkSpec, secret: Option<&Value>) -> Result<String, String>
     let bytes = base64::engine::general_purpose::STANDARD.decode(data);
     let text = bytes.ok().and_then(|b| String::from_utf8(b).ok());
     text.ok_or_else(|| format!("Secret {name}: kubeconfig is not text"))
+}
+
+/// The end of a service account's token, as its second part (RFC 7519) says it.
+fn expiry(kubeconfig: &str) -> Option<i64> {
+    let config: Value = serde_saphyr::from_str(kubeconfig).ok()?;
+    let token = config["users"].as_array()?.iter().find_map(|u| u["user"]["token"].as_str())?;
+    let claims = token.split('.').nth(1)?;
+    let claims =
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).ok()?;
+    serde_json::from_slice::<Value>(&claims).ok()?["exp"].as_i64()
 }
 
 fn number(text: &str, field: &str) -> Result<u16, String> {

@@ -149,8 +149,7 @@ impl Local {
         let clusters = links.iter().filter_map(|(key, link)| {
             let name = link["spec"]["targetClusterName"].as_str()?;
             let gateway = self.link_status(key).gateway.unwrap_or_default();
-            let alive = gateway.addresses.iter().filter(|a| a.alive == Some(true)).filter_map(|a| a.rtt_ms);
-            let nearest = alive.filter(|ms| ms.is_finite() && *ms >= 0.0).reduce(f64::min);
+            let nearest = gateway.nearest().and_then(|a| a.rtt_ms).filter(|ms| *ms >= 0.0);
             Some((name.to_owned(), nearest.map(|ms| Duration::from_secs_f64(ms / 1000.0))))
         });
         clusters.collect()

@@ -170,12 +170,30 @@ pub struct Gateway {
     pub port: u16,
     /// Each published address is an endpoint of its own.
     pub addresses: Vec<GatewayAddress>,
+    /// Whether these are the addresses that are published now, rather than those of before or none yet.
+    pub current: bool,
 }
 
 impl Gateway {
-    /// Whether every address has been probed at least once, so that what is written is known and not guessed.
+    /// Whether every address that is published now has been probed at least once, so that what is written is known and
+    /// not guessed. Until then what stands is left as it is: a mirror that starts anew takes nothing away.
     pub fn settled(&self) -> bool {
-        self.addresses.iter().all(|a| a.alive.is_some())
+        self.current && self.addresses.iter().all(|a| a.alive.is_some())
+    }
+
+    /// Whether mirrors lead to the IPv6 addresses. An EndpointSlice holds one family, so it is the one that answers;
+    /// IPv4 where both do, or neither.
+    pub fn uses_ipv6(&self) -> bool {
+        let any = |v6: bool, alive: bool| {
+            self.addresses.iter().any(|a| a.ip.is_ipv6() == v6 && (!alive || a.alive == Some(true)))
+        };
+        !any(false, true) && (any(true, true) || !any(false, false) && any(true, false))
+    }
+
+    /// The addresses of that family.
+    pub fn used(&self) -> impl Iterator<Item = &GatewayAddress> {
+        let v6 = self.uses_ipv6();
+        self.addresses.iter().filter(move |a| a.ip.is_ipv6() == v6)
     }
 
     /// Addresses that answer.

@@ -84,12 +84,16 @@ fn slice(link: &LinkConfig, service: &RemoteService, key: &Key, of: &str, gatewa
         }
         port
     });
-    let ipv6 = gateway.addresses.first().is_some_and(|a| a.ip.is_ipv6());
+    // The family of a slice never changes, so each has a name of its own.
+    let (family, name) = match gateway.uses_ipv6() {
+        true => ("IPv6", format!("{}-ipv6", key.name)),
+        false => ("IPv4", key.name.clone()),
+    };
     json!({
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": {
-            "name": key.name,
+            "name": name,
             "namespace": key.namespace,
             "labels": labels,
             "annotations": {
@@ -97,7 +101,7 @@ fn slice(link: &LinkConfig, service: &RemoteService, key: &Key, of: &str, gatewa
                 (annotations::REMOTE_SVC_FQ_NAME): remote_fqdn(link, service),
             },
         },
-        "addressType": if ipv6 { "IPv6" } else { "IPv4" },
+        "addressType": family,
         "ports": ports.collect::<Vec<_>>(),
     })
 }

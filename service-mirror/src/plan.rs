@@ -85,8 +85,8 @@ impl Wanted {
             local.clone(),
             objects::mirror_service(&world.link, service, &local, labels, annotations),
         );
-        self.slices
-            .insert(local.clone(), objects::mirror_slice(&world.link, service, &local, &world.gateway));
+        let slice = objects::mirror_slice(&world.link, service, &local, &world.gateway);
+        self.slices.insert(Key::of(&slice), slice);
         outcome(world, service, local, shortened)
     }
 
@@ -98,7 +98,7 @@ impl Wanted {
             return refused;
         }
         let object = objects::member_slice(&world.link, service, &local, &federated, &world.gateway);
-        self.slices.insert(local, object);
+        self.slices.insert(Key::of(&object), object);
         outcome(world, service, Key::new(&service.key.namespace, federated), shortened)
     }
 }
@@ -162,7 +162,7 @@ fn covers(live: &Value, wanted: &Value) -> bool {
 
 /// The endpoints of a slice: one for each gateway address, ready when it answers and there is something behind it.
 pub(crate) fn gateway_endpoints(gateway: &Gateway, ready_behind: u32) -> Value {
-    let endpoints = gateway.addresses.iter().map(|address| {
+    let endpoints = gateway.used().map(|address| {
         let ready = address.alive == Some(true) && ready_behind > 0;
         serde_json::json!({"addresses": [address.ip.to_string()], "conditions": {"ready": ready}})
     });

@@ -8,6 +8,7 @@ use mesh_kube::k8s_openapi::api::core::v1::ConfigMap;
 use mesh_kube::kube::Api;
 use mesh_tls::{TrustBundle, client_connector, server_name};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
@@ -18,16 +19,16 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// What is to be tried.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Gateway addresses, each with the port that traffic takes.
-    pub gateways: Vec<SocketAddr>,
+    /// Gateway addresses or host names, each with the port that traffic takes.
+    pub gateways: Vec<String>,
     /// Port and path of the gateway's readiness.
     pub probe_port: u16,
     /// Path of the gateway's readiness.
     pub probe_path: String,
     /// TLS identity the gateway must prove.
     pub identity: String,
-    /// Host and port of the linked cluster's API server.
-    pub api_server: Option<String>,
+    /// Hosts and ports under which the linked cluster's API server may answer.
+    pub api_servers: Vec<String>,
     /// The CA that the API server's certificate must chain to, PEM.
     pub api_server_ca: Option<String>,
 }
@@ -36,11 +37,10 @@ pub struct Request {
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// One entry a gateway address.
+    /// One entry a gateway address; a host name has as many as it resolves to.
     pub gateways: Vec<Attempt>,
-    /// The API server, if it was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub api_server: Option<Attempt>,
+    /// One entry an address of the API server, in the order of the request.
+    pub api_servers: Vec<Attempt>,
 }
 
 /// One attempt.
@@ -68,21 +68,36 @@ pub async fn reach(
 ) -> Result<Report, mesh_kube::Error> {
     let bundle = trust_bundle(client, control_plane).await?;
     let link = as_link(request);
-    let gateways = request.gateways.iter().map(|address| {
-        let (link, bundle) = (&link, &bundle);
-        async move {
-            let outcome = probe(address.ip(), address.port(), link, bundle).await;
-            attempt(address.to_string(), outcome.map_err(|e| e.to_string()))
-        }
-    });
-    let api_server = async {
-        let address = request.api_server.clone()?;
+    let gateways = request.gateways.iter().map(|address| gateway(address, &link, &bundle));
+    let api_servers = request.api_servers.iter().map(|address| async {
         let outcome =
-            tokio::time::timeout(TIMEOUT, api_server(&address, request.api_server_ca.as_deref())).await;
-        Some(attempt(address, outcome.unwrap_or_else(|_| Err(format!("does not answer within {TIMEOUT:?}")))))
+            tokio::time::timeout(TIMEOUT, api_server(address, request.api_server_ca.as_deref())).await;
+        let outcome = outcome.unwrap_or_else(|_| Err(format!("does not answer within {TIMEOUT:?}")));
+        attempt(address.clone(), outcome)
+    });
+    let (gateways, api_servers) =
+        tokio::join!(futures::future::join_all(gateways), futures::future::join_all(api_servers));
+    Ok(Report { gateways: gateways.concat(), api_servers })
+}
+
+/// Every address behind one gateway's name, as seen from here.
+async fn gateway(address: &str, link: &LinkConfig, bundle: &TrustBundle) -> Vec<Attempt> {
+    let resolved = match tokio::time::timeout(TIMEOUT, tokio::net::lookup_host(address)).await {
+        Ok(Ok(found)) => found.collect::<BTreeSet<SocketAddr>>(),
+        Ok(Err(error)) => {
+            return vec![attempt(address.to_owned(), Err(format!("cannot be resolved here: {error}")))];
+        }
+        Err(_) => {
+            return vec![attempt(address.to_owned(), Err(format!("cannot be resolved within {TIMEOUT:?}")))];
+        }
     };
-    let (gateways, api_server) = tokio::join!(futures::future::join_all(gateways), api_server);
-    Ok(Report { gateways, api_server })
+    let attempts = resolved.into_iter().map(|addr| async move {
+        let outcome = probe(addr.ip(), addr.port(), link, bundle).await;
+        let shown =
+            if addr.to_string() == address { addr.to_string() } else { format!("{address} ({})", addr.ip()) };
+        attempt(shown, outcome.map_err(|e| e.to_string()))
+    });
+    futures::future::join_all(attempts).await
 }
 
 async fn trust_bundle(client: &Client, control_plane: &str) -> Result<TrustBundle, mesh_kube::Error> {
@@ -139,3 +154,6 @@ async fn api_server(address: &str, ca: Option<&str>) -> Result<Duration, String>
     }
     Ok(started.elapsed())
 }
+
+#[cfg(test)]
+mod tests;

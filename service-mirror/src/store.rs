@@ -53,6 +53,15 @@ impl Kind {
         };
         ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
     }
+
+    /// The way to the objects of this kind in a scope's namespace, or in all.
+    pub(crate) fn api(self, client: &Client, scope: &Scope) -> Api<DynamicObject> {
+        let resource = self.resource();
+        match &scope.namespace {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+            None => Api::all_with(client.clone(), &resource),
+        }
+    }
 }
 
 /// Which objects of a kind are watched.
@@ -95,17 +104,18 @@ impl Store {
         self.objects.lock().clone()
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.objects.lock().len()
+    }
+
     pub(crate) fn get(&self, key: &Key) -> Option<Arc<Value>> {
         self.objects.lock().get(key).cloned()
     }
 
     /// Keeps this store true until the future is dropped, ringing every bell at each change.
     pub(crate) async fn follow(self, client: Client, kind: Kind, scope: Scope, bells: Vec<Bell>) {
-        let resource = kind.resource();
-        let api: Api<DynamicObject> = match &scope.namespace {
-            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
-            None => Api::all_with(client, &resource),
-        };
+        let api = kind.api(&client, &scope);
         let mut config = watcher::Config::default();
         if let Some(labels) = &scope.labels {
             config = config.labels(labels);

@@ -11,6 +11,7 @@ use crate::status::{self, Observed};
 use crate::store::Bell;
 use crate::writer::{FIELD_MANAGER, Writer};
 use futures::FutureExt as _;
+use jiff::Timestamp;
 use mesh_kube::Client;
 use mesh_kube::link::LinkStatus;
 use mesh_tls::TrustBundle;
@@ -29,6 +30,14 @@ const EVERY: Duration = Duration::from_secs(10);
 /// Changes that come together are planned together.
 const SETTLE: Duration = Duration::from_millis(5);
 
+/// Nothing is said of a link before its gateway has been probed and its API has answered, so that a mirror that starts
+/// anew does not take back what its predecessor said; but no longer than this.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// The time of the last answer is written anew after this, and the more seldom the more links there are.
+const FRESHNESS: Duration = Duration::from_secs(10);
+const FRESHNESS_FOR_EACH_LINK: Duration = Duration::from_millis(50);
+
 /// Works on one link until dropped.
 pub(crate) struct LinkTask {
     pub(crate) accepted: Accepted,
@@ -39,7 +48,14 @@ pub(crate) struct LinkTask {
     pub(crate) create_namespaces: bool,
 }
 
-type Probes = Arc<Mutex<(u16, BTreeMap<IpAddr, ProbeState>)>>;
+/// What probes have found.
+#[derive(Default)]
+struct Board {
+    /// The addresses that were probed last.
+    probed: Option<Published>,
+    port: u16,
+    states: BTreeMap<IpAddr, ProbeState>,
+}
 
 impl LinkTask {
     pub(crate) async fn run(self) {
@@ -48,12 +64,10 @@ impl LinkTask {
             Err(error) => return self.refuse(&error.to_string()).await,
         };
         info!(cluster = %self.accepted.config.cluster, "link begins");
-        let (remote, follows) = Remote::new(&remote_client, &self.accepted, &self.bell);
-        let remote = Arc::new(remote);
-        let probes = Probes::default();
-        let reconcile = self.reconcile(Arc::clone(&remote), Arc::clone(&probes));
-        let follow_all = futures::future::join_all(follows);
-        tokio::join!(reconcile, self.probe(remote, probes), follow_all);
+        let remote = Remote::new(remote_client, &self.accepted);
+        let board = Mutex::default();
+        let work = self.reconcile(&remote, &board);
+        tokio::join!(work, self.probe(&remote, &board), remote.follow(&self.bell));
     }
 
     /// Says why this link cannot be worked with, and waits to be replaced.
@@ -64,51 +78,60 @@ impl LinkTask {
         std::future::pending().await
     }
 
-    /// Probes each published address at every period, and at once when the addresses change.
-    async fn probe(&self, remote: Arc<Remote>, probes: Probes) {
-        let mut known = Published::default();
-        loop {
-            let published = match &self.accepted.gateway {
-                GatewaySource::Pinned { hosts, port } => Published { hosts: hosts.clone(), port: *port },
-                GatewaySource::Service(_) => remote.published().unwrap_or_default(),
-            };
-            let ips = resolve(&published.hosts).await;
-            {
-                let mut state = probes.lock();
-                state.0 = published.port;
-                state.1.retain(|ip, _| ips.contains(ip));
-                for ip in &ips {
-                    state.1.entry(*ip).or_default();
-                }
-            }
-            known.clone_from(&published);
-            if let Some(bundle) = self.bundle() {
-                let all = ips.iter().map(|ip| self.probe_one(*ip, published.port, &bundle, &probes).boxed());
-                futures::future::join_all(all).await;
-            }
-            self.bell.ring();
-            self.pause(&remote, &known).await;
+    /// The gateway as it is published now.
+    fn published(&self, remote: &Remote) -> Published {
+        match &self.accepted.gateway {
+            GatewaySource::Pinned { hosts, port } => Published { hosts: hosts.clone(), port: *port },
+            GatewaySource::Service(_) => remote.published().unwrap_or_default(),
         }
     }
 
-    async fn probe_one(&self, ip: IpAddr, port: u16, bundle: &TrustBundle, probes: &Probes) {
+    /// Probes each published address at every period, at once when the addresses change, and sooner while a living one
+    /// is in doubt.
+    async fn probe(&self, remote: &Remote, board: &Mutex<Board>) {
+        loop {
+            let started = tokio::time::Instant::now();
+            let published = self.published(remote);
+            let ips = resolve(&published.hosts).await;
+            {
+                let mut board = board.lock();
+                board.port = published.port;
+                board.states.retain(|ip, _| ips.contains(ip));
+                for ip in &ips {
+                    board.states.entry(*ip).or_default();
+                }
+            }
+            if let Some(bundle) = self.bundle() {
+                let all = ips.iter().map(|ip| self.probe_one(*ip, published.port, &bundle, board).boxed());
+                futures::future::join_all(all).await;
+            }
+            let in_doubt = {
+                let mut board = board.lock();
+                board.probed = Some(published.clone());
+                board.states.values().any(ProbeState::in_doubt)
+            };
+            self.bell.ring();
+            let period = self.accepted.config.probe_period;
+            self.pause(remote, &published, started + if in_doubt { period / 3 } else { period }).await;
+        }
+    }
+
+    async fn probe_one(&self, ip: IpAddr, port: u16, bundle: &TrustBundle, board: &Mutex<Board>) {
         let config = &self.accepted.config;
         let outcome = probe(ip, port, config, bundle).await;
         self.metrics.probed(&outcome);
-        let mut state = probes.lock();
-        if let Some(state) = state.1.get_mut(&ip) {
+        if let Some(state) = board.lock().states.get_mut(&ip) {
             state.note(outcome, config.probe_failures);
         }
     }
 
-    /// Until the next period, or until the gateway's Service publishes something else.
-    async fn pause(&self, remote: &Remote, known: &Published) {
-        let deadline = tokio::time::Instant::now() + self.accepted.config.probe_period;
+    /// Until the deadline, or until the gateway's Service publishes something else.
+    async fn pause(&self, remote: &Remote, known: &Published, deadline: tokio::time::Instant) {
         // Cheap enough to look at: one map lookup.
         const LOOK: Duration = Duration::from_millis(50);
         while tokio::time::Instant::now() < deadline {
             tokio::time::sleep(LOOK.min(self.accepted.config.probe_period)).await;
-            if remote.published().is_some_and(|p| p != *known) {
+            if self.published(remote) != *known {
                 return;
             }
         }
@@ -119,22 +142,39 @@ impl LinkTask {
         TrustBundle::from_pem(&pem).map_err(|error| warn!(%error, "trust anchors")).ok()
     }
 
-    async fn reconcile(&self, remote: Arc<Remote>, probes: Probes) {
+    async fn reconcile(&self, remote: &Remote, board: &Mutex<Board>) {
         let mut writer = Writer::new(self.client.clone());
         let mut last: Option<LinkStatus> = None;
+        let started = tokio::time::Instant::now();
         loop {
-            let (gateway, addresses) = gateway(&probes);
-            let world = self.world(&remote, gateway);
+            let (gateway, addresses) = self.gateway(remote, board);
+            let settled = gateway.settled() && (remote.is_synced() || remote.stale().is_some());
+            let world = self.world(remote, gateway);
             let plan = plan(&world, &writer.services, &writer.slices);
             self.metrics.observe(&world);
             let failed = writer.carry_out(&plan.actions).await;
-            last = Some(self.tell(&remote, &world, addresses, plan, last).await);
-            let pause = if failed { Duration::from_secs(1) } else { EVERY };
+            if last.is_some() || settled || started.elapsed() >= SILENCE {
+                last = Some(self.tell(remote, &world, addresses, plan, last).await);
+            }
+            let pause = match (failed, &last) {
+                (true, _) => Duration::from_secs(1),
+                (false, None) => SILENCE,
+                (false, Some(_)) => EVERY,
+            };
             tokio::select! {
                 () = self.bell.rung() => tokio::time::sleep(SETTLE).await,
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    fn gateway(&self, remote: &Remote, board: &Mutex<Board>) -> (Gateway, BTreeMap<IpAddr, ProbeState>) {
+        let published = self.published(remote);
+        let board = board.lock();
+        let addresses =
+            board.states.iter().map(|(ip, p)| GatewayAddress { ip: *ip, alive: p.alive }).collect();
+        let current = board.probed.as_ref() == Some(&published);
+        (Gateway { port: board.port, addresses, current }, board.states.clone())
     }
 
     fn world(&self, remote: &Remote, gateway: Gateway) -> LinkWorld {
@@ -173,19 +213,17 @@ impl LinkTask {
             stale: remote.stale(),
             mirrors: plan.mirrors,
             members: plan.members,
+            answered: remote.answered().and_then(|at| Timestamp::now().checked_sub(at.elapsed()).ok()),
+            freshness: FRESHNESS
+                + FRESHNESS_FOR_EACH_LINK * u32::try_from(self.local.links.len()).unwrap_or(u32::MAX),
+            credentials_expire: self.accepted.expires.and_then(|at| Timestamp::from_second(at).ok()),
         };
-        let status = status::of(&observed, &before, &crate::writer::now());
+        let status = status::of(&observed, &before, Timestamp::now());
         if status != self.local.link_status(key) {
             write_status(&self.client, key, &status).await;
         }
         status
     }
-}
-
-fn gateway(probes: &Probes) -> (Gateway, BTreeMap<IpAddr, ProbeState>) {
-    let state = probes.lock();
-    let addresses = state.1.iter().map(|(ip, p)| GatewayAddress { ip: *ip, alive: p.alive }).collect();
-    (Gateway { port: state.0, addresses }, state.1.clone())
 }
 
 async fn write_status(client: &Client, key: &Key, status: &LinkStatus) {

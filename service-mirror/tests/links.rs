@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use base64::Engine as _;
+use futures::StreamExt as _;
 use mesh_metrics::Registry;
 use mesh_runtime::Shutdown;
 use mesh_runtime::admin::AdminState;
 use mesh_service_mirror::{Config, run};
-use mesh_testkit::{Cluster, DeleteOptions, PatchKind, eventually};
+use mesh_testkit::{Cluster, DeleteOptions, PatchKind, Selection, WatchEvent, eventually};
 use mesh_tls::{Authority, TlsAcceptor, server_acceptor};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,19 +46,23 @@ impl Pair {
         .await
         .unwrap();
         prepare_east(&east, &west, &root, probe).await;
-        let mirror = start_mirror(&east).await;
+        let mirror = start_mirror(&east, "mirror-0").await;
         Pair { east, west, mirror }
     }
 
     async fn export(&self, name: &str, labels: Value) {
+        self.export_with(name, labels.clone(), labels, json!({"app": name})).await;
+    }
+
+    async fn export_with(&self, name: &str, labels: Value, mut slice_labels: Value, selector: Value) {
         let mut service = json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": {"name": name, "namespace": "shop", "labels": labels},
             "spec": {"ports": [{"name": "http", "port": 80, "protocol": "TCP", "appProtocol": "http"}]},
         });
         service["spec"]["trafficDistribution"] = "PreferClose".into();
+        service["spec"]["selector"] = selector;
         self.west.create(service).await.unwrap();
-        let mut slice_labels = labels;
         slice_labels["kubernetes.io/service-name"] = name.into();
         self.west
             .create(json!({
@@ -77,18 +83,28 @@ impl Pair {
         self.east.client().get("links.multicluster.linkerd.io", NS, "west").unwrap()
     }
 
+    /// The mirror's slice, once its endpoint is ready.
+    async fn ready_slice(&self, name: &str) -> Arc<Value> {
+        eventually("the slice is ready", || async {
+            let slice = self.here("endpointslices.discovery.k8s.io", name).await?;
+            (slice["endpoints"][0]["conditions"]["ready"] == true).then_some(slice)
+        })
+        .await
+        .unwrap()
+    }
+
     async fn stop(self) {
         assert!(self.mirror.drain(Duration::from_secs(10)).await);
     }
 }
 
-async fn start_mirror(east: &Cluster) -> Shutdown {
+async fn start_mirror(east: &Cluster, holder: &str) -> Shutdown {
     let client = mesh_kube::connect_kubeconfig(&east.kubeconfig().unwrap()).await.unwrap();
     let shutdown = Shutdown::new();
     let config = Config {
         namespace: NS.into(),
         control_plane_namespace: "linkerd".into(),
-        holder: "mirror-0".into(),
+        holder: holder.into(),
         create_namespaces: false,
     };
     let admin = AdminState::new(Arc::new(String::new), None);
@@ -172,12 +188,7 @@ async fn an_export_appears_and_an_unexport_takes_it_away() {
     pair.export("catalog", exported()).await;
     let mirror = eventually("the mirror exists", || pair.here("services", "catalog-west")).await.unwrap();
     assert_eq!(mirror["spec"]["ports"][0]["appProtocol"], "http");
-    let slice = eventually("its slice is ready", || async {
-        let slice = pair.here("endpointslices.discovery.k8s.io", "catalog-west").await?;
-        (slice["endpoints"][0]["conditions"]["ready"] == true).then_some(slice)
-    })
-    .await
-    .unwrap();
+    let slice = pair.ready_slice("catalog-west").await;
     assert_eq!(slice["endpoints"][0]["addresses"][0], "127.0.0.1");
     assert_eq!(slice["metadata"]["annotations"]["mirror.linkerd.io/remote-gateway-identity"], GATEWAY);
 
@@ -211,15 +222,16 @@ async fn members_make_a_federated_service_with_counted_endpoints() {
     pair.stop().await;
 }
 
+fn healthy(link: &Value) -> bool {
+    let conditions = link["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let is_true = |t: &str| conditions.iter().any(|c| c["type"] == t && c["status"] == "True");
+    ["Accepted", "CredentialsValid", "TrustEstablished", "Reachable", "Synced"].into_iter().all(is_true)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_link_tells_how_it_is_doing() {
     let pair = Pair::start().await;
     pair.export("catalog", exported()).await;
-    let healthy = |link: &Value| {
-        let conditions = link["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        let is_true = |t: &str| conditions.iter().any(|c| c["type"] == t && c["status"] == "True");
-        ["Accepted", "CredentialsValid", "TrustEstablished", "Reachable", "Synced"].into_iter().all(is_true)
-    };
     let link = eventually("every condition is good and the service is listed", || async {
         let link = pair.link().await;
         let listed = link["status"]["mirrorServices"][0]["conditions"][0]["reason"] == "Mirrored";
@@ -228,7 +240,96 @@ async fn the_link_tells_how_it_is_doing() {
     .await
     .unwrap();
     assert_eq!(link["status"]["mirrorServices"][0]["conditions"][0]["localRef"]["name"], "catalog-west");
+    assert_eq!(link["status"]["summary"]["alive"], "1/1");
+    assert_eq!(link["status"]["summary"]["services"], 1);
+    let address = &link["status"]["gateway"]["addresses"][0];
+    assert!(address["rttP50Ms"].as_f64() <= address["rttP99Ms"].as_f64(), "{address}");
+    let heard = link["status"]["lastSynced"].as_str().unwrap();
+    assert!(heard.ends_with('Z') && heard.len() == "2026-11-28T12:00:00Z".len(), "{heard}");
     pair.stop().await;
+}
+
+/// What people write by hand has the labels they gave it, and not those of the Service.
+#[tokio::test(flavor = "multi_thread")]
+async fn endpoints_written_by_hand_need_no_label() {
+    let pair = Pair::start().await;
+    pair.export_with("legacy", exported(), json!({}), Value::Null).await;
+    let slice = pair.ready_slice("legacy-west").await;
+    assert_eq!(slice["endpoints"][0]["addresses"][0], "127.0.0.1");
+    let slices = "endpointslices.discovery.k8s.io";
+    pair.west.client().delete(slices, "shop", "legacy-1", &DeleteOptions::default()).await.unwrap();
+    eventually("nothing is ready behind it", || async {
+        let slice = pair.here(slices, "legacy-west").await?;
+        (slice["endpoints"][0]["conditions"]["ready"] == false).then_some(())
+    })
+    .await
+    .unwrap();
+    pair.stop().await;
+}
+
+/// What happened to the objects of one kind while they were looked at.
+#[derive(Clone, Default)]
+struct Seen(Arc<Mutex<Vec<WatchEvent>>>);
+
+impl Seen {
+    fn follow(cluster: &Cluster, resource: &str) -> Self {
+        let mut events = cluster.client().watch(resource, &Selection::default()).unwrap();
+        let seen = Self::default();
+        let told = seen.clone();
+        drop(tokio::spawn(async move {
+            while let Some(event) = events.next().await {
+                told.0.lock().push(event);
+            }
+        }));
+        seen
+    }
+
+    /// States of objects that were there.
+    fn states(&self) -> Vec<Arc<Value>> {
+        let events = self.0.lock();
+        let states = events.iter().filter_map(|event| match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => Some(Arc::clone(object)),
+            WatchEvent::Deleted(_) => None,
+        });
+        states.collect()
+    }
+
+    fn deleted(&self) -> Vec<String> {
+        let events = self.0.lock();
+        let names = events.iter().filter_map(|event| match event {
+            WatchEvent::Deleted(object) => Some(object["metadata"]["name"].to_string()),
+            WatchEvent::Added(_) | WatchEvent::Modified(_) => None,
+        });
+        names.collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_that_takes_over_leaves_no_gap() {
+    let pair = Pair::start().await;
+    pair.export("catalog", exported()).await;
+    pair.ready_slice("catalog-west").await;
+    eventually("the link is well", || async { healthy(&*pair.link().await).then_some(()) }).await.unwrap();
+    let slices = Seen::follow(&pair.east, "endpointslices.discovery.k8s.io");
+    let services = Seen::follow(&pair.east, "services");
+    let links = Seen::follow(&pair.east, "links.multicluster.linkerd.io");
+
+    let second = start_mirror(&pair.east, "mirror-1").await;
+    assert!(pair.mirror.drain(Duration::from_secs(10)).await);
+    // The second has taken over when it does what only a holder of the lease does.
+    pair.export("cart", exported()).await;
+    pair.ready_slice("cart-west").await;
+
+    for state in slices.states() {
+        if state["metadata"]["name"] == "catalog-west" {
+            assert_eq!(state["endpoints"][0]["conditions"]["ready"], true, "{state}");
+        }
+    }
+    assert!(services.deleted().is_empty(), "{:?}", services.deleted());
+    for state in links.states() {
+        assert!(healthy(&state), "{state}");
+    }
+    assert!(second.drain(Duration::from_secs(10)).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -240,7 +341,7 @@ async fn a_removed_link_takes_its_mirrors_with_it_even_if_the_mirror_was_down() 
     let links = "links.multicluster.linkerd.io";
     pair.east.client().delete(links, NS, "west", &DeleteOptions::default()).await.unwrap();
     assert!(pair.here("services", "catalog-west").await.is_some());
-    let mirror = start_mirror(&pair.east).await;
+    let mirror = start_mirror(&pair.east, "mirror-0").await;
     eventually("what the link left is cleared away", || async {
         pair.here("services", "catalog-west").await.is_none().then_some(())
     })

@@ -86,7 +86,16 @@ pub struct ProbeSpec {
 pub struct LinkStatus {
     /// `Accepted`, `CredentialsValid`, `TrustEstablished`, `Reachable`, `Synced`, `Degraded`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub conditions: Vec<LinkCondition>,
+    pub conditions: Vec<Condition>,
+    /// When the linked cluster's API last answered, RFC 3339; written anew every ten seconds or more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_synced: Option<String>,
+    /// When the credentials run out, RFC 3339; absent where they say nothing of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credentials_expire: Option<String>,
+    /// The link in words, for tables.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<LinkSummary>,
     /// What became of exported services.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mirror_services: Vec<ServiceStatus>,
@@ -98,10 +107,25 @@ pub struct LinkStatus {
     pub gateway: Option<GatewayStatus>,
 }
 
-/// One condition of a link.
+/// What `kubectl get links` prints; everything in it can be made from the rest of the status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct LinkCondition {
+pub struct LinkSummary {
+    /// How services are reached: `gateway`.
+    pub mode: String,
+    /// Gateway addresses that answer, of all: `2/2`.
+    pub alive: String,
+    /// Round trips to the nearest of them: `0.3/1.1 ms`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub rtt: String,
+    /// Services imported.
+    pub services: usize,
+}
+
+/// A condition of a link, or of one service of the linked cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Condition {
     /// Its name.
     #[serde(rename = "type")]
     pub type_: String,
@@ -116,6 +140,9 @@ pub struct LinkCondition {
     /// Generation of the Link it speaks of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// Of a service: itself in the importing cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_ref: Option<ObjectRef>,
 }
 
 /// What became of one service of the linked cluster.
@@ -125,15 +152,15 @@ pub struct ServiceStatus {
     /// `linkerd.io/service-mirror`.
     pub controller_name: String,
     /// The service in its own cluster.
-    pub remote_ref: RemoteRef,
-    /// Of type `Mirrored`.
-    pub conditions: Vec<ServiceCondition>,
+    pub remote_ref: ObjectRef,
+    /// Of type `Mirrored`: `Mirrored`, `InvalidService`, `Error`, `MissingNamespace` and others are its reasons.
+    pub conditions: Vec<Condition>,
 }
 
 /// A reference to an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct RemoteRef {
+pub struct ObjectRef {
     /// API group, empty for the core.
     pub group: String,
     /// Kind.
@@ -142,26 +169,6 @@ pub struct RemoteRef {
     pub name: String,
     /// Namespace.
     pub namespace: String,
-}
-
-/// A condition of one service.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ServiceCondition {
-    /// `Mirrored`.
-    #[serde(rename = "type")]
-    pub type_: String,
-    /// `True` or `False`.
-    pub status: String,
-    /// `Mirrored`, `InvalidService`, `Error`, `MissingNamespace`.
-    pub reason: String,
-    /// A sentence for people.
-    pub message: String,
-    /// Since when, RFC 3339.
-    pub last_transition_time: String,
-    /// The service here.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub local_ref: Option<RemoteRef>,
 }
 
 /// The gateway of a linked cluster.
@@ -187,7 +194,32 @@ pub struct GatewayAddressStatus {
     /// Smoothed round trip of successful probes, milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<f64>,
+    /// Median round trip of recent successful probes, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_p50_ms: Option<f64>,
+    /// 99th percentile of the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_p99_ms: Option<f64>,
     /// Why the last probe failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+impl LinkStatus {
+    /// The condition of this name.
+    pub fn condition(&self, name: &str) -> Option<&Condition> {
+        self.conditions.iter().find(|c| c.type_ == name)
+    }
+}
+
+impl GatewayStatus {
+    /// The living address with the shortest round trip.
+    pub fn nearest(&self) -> Option<&GatewayAddressStatus> {
+        let measured =
+            |a: &&GatewayAddressStatus| a.alive == Some(true) && a.rtt_ms.is_some_and(f64::is_finite);
+        self.addresses
+            .iter()
+            .filter(measured)
+            .min_by(|a, b| a.rtt_ms.partial_cmp(&b.rtt_ms).unwrap_or(std::cmp::Ordering::Equal))
+    }
 }

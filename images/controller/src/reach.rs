@@ -5,14 +5,13 @@ use base64::Engine as _;
 use clap::Args;
 use mesh_kube::Client;
 use mesh_service_mirror::reach::{Request, reach};
-use std::net::SocketAddr;
 
 /// What is tried.
 #[derive(Debug, Args)]
 pub(crate) struct ReachArgs {
-    /// Gateway addresses with their port.
+    /// Gateway addresses or host names with their port.
     #[arg(long, value_delimiter = ',')]
-    gateway: Vec<SocketAddr>,
+    gateway: Vec<String>,
     /// TLS identity that the gateway must prove.
     #[arg(long)]
     identity: String,
@@ -22,9 +21,9 @@ pub(crate) struct ReachArgs {
     /// Path of the gateway's readiness.
     #[arg(long, default_value = "/ready")]
     probe_path: String,
-    /// Host and port of the linked cluster's API server.
-    #[arg(long)]
-    api_server: Option<String>,
+    /// Hosts and ports under which the linked cluster's API server may answer.
+    #[arg(long, value_delimiter = ',')]
+    api_server: Vec<String>,
     /// CA of that API server: PEM in base64, as kubeconfigs hold it.
     #[arg(long, value_parser = pem_in_base64)]
     api_server_ca: Option<Pem>,
@@ -48,7 +47,7 @@ pub(crate) async fn run(client: Client, args: ReachArgs) -> Result<()> {
         probe_port: args.probe_port,
         probe_path: args.probe_path,
         identity: args.identity,
-        api_server: args.api_server,
+        api_servers: args.api_server,
         api_server_ca: args.api_server_ca.map(|pem| pem.0),
     };
     let report = reach(&client, &args.controller_namespace, &request).await.context("cannot try")?;

@@ -177,9 +177,10 @@ async fn look(
     patience: Duration,
     globals: &Globals,
 ) -> anyhow::Result<Way> {
-    let exporter = exporter::wait_for_gateway(&link, &exporting, patience, globals).await?;
+    let mut exporter = exporter::wait_for_gateway(&link, &exporting, patience, globals).await?;
     let importer = importer::wait_for_mirror(&link, &importing, patience, globals).await?;
-    let report = preflight::run(&exporter, &importer, globals).await;
+    let (report, server) = preflight::run(&exporter, &importer, globals).await;
+    exporter.server = server.unwrap_or(exporter.server);
     let account = apply::account_name(&importing);
     let plan = apply::Plan::new(&link, &exporter, &importer, &account, globals);
     eprint!("{}", plan.header(&exporting, &importing));
@@ -202,6 +203,16 @@ async fn print_objects(
         );
     }
     let exporter = Exporter::observe(link, globals.context.as_deref(), globals).await?;
+    if let Some(useless) = &exporter.servers.useless
+        && !exporter.servers.given
+    {
+        let chosen = &exporter.servers.candidates[0];
+        eprintln!(
+            "‼ the kubeconfig's {useless} is of no use to another cluster: the link uses {}, taken from {}; \
+             give another with --api-server-address",
+            chosen.url, chosen.from
+        );
+    }
     let token = exporter.token(&link.namespace, &link.service_account_name).await?;
     let objects = objects::for_importer(link, &exporter, &token, &globals.linkerd_namespace)?;
     manifest::print(&manifest::of(objects)?, output)?;

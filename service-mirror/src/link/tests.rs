@@ -58,3 +58,23 @@ fn the_gateway_service_is_preferred_to_written_addresses() {
     let accepted = accept(&watched, Some(&secret())).unwrap();
     assert_eq!(accepted.gateway, GatewaySource::Service(Key::new("multi", "gateway")));
 }
+
+#[test]
+fn a_probe_takes_no_longer_than_its_period() {
+    let linkerds = link(|l| l["spec"]["probeSpec"]["timeout"] = "30s".into());
+    let config = accept(&linkerds, Some(&secret())).unwrap().config;
+    assert_eq!((config.probe_period, config.probe_timeout), (Duration::from_secs(3), Duration::from_secs(3)));
+    let config = accept(&link(|_| {}), Some(&secret())).unwrap().config;
+    assert_eq!(config.probe_timeout, Duration::from_secs(2));
+}
+
+#[test]
+fn the_end_of_a_token_is_read_from_the_kubeconfig() {
+    let encode = |text: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
+    let token = |claims: &str| format!("{}.{}.signature", encode(r#"{"alg":"RS256"}"#), encode(claims));
+    let kubeconfig = |token: &str| format!("users:\n- name: a\n  user:\n    token: {token}\n");
+    assert_eq!(expiry(&kubeconfig(&token(r#"{"exp":1793000000}"#))), Some(1_793_000_000));
+    assert_eq!(expiry(&kubeconfig(&token(r#"{"iss":"kubernetes/serviceaccount"}"#))), None, "it never ends");
+    assert_eq!(expiry(&kubeconfig("opaque")), None);
+    assert_eq!(expiry("users: 7"), None);
+}

@@ -55,6 +55,7 @@ fn world(services: Vec<RemoteService>) -> LinkWorld {
         remote: services.into_iter().map(|s| (s.key.clone(), s)).collect(),
         gateway: Gateway {
             port: 4143,
+            current: true,
             addresses: vec![GatewayAddress { ip: "198.18.2.10".parse().unwrap(), alive: Some(true) }],
         },
         namespaces: ["shop".to_owned()].into(),
@@ -248,4 +249,45 @@ fn a_missing_namespace_is_made_once_where_that_is_asked_for() {
         matches!(second.actions.as_slice(), [Action::ApplyService(_), Action::ApplySlice(_)]),
         "{second:?}"
     );
+}
+
+#[test]
+fn a_slice_holds_the_family_that_answers() {
+    let slice_of = |addresses: &[(&str, bool)]| {
+        let mut world = world(vec![service("catalog", &[(labels::EXPORTED, "true")])]);
+        let address =
+            |(ip, alive): &(&str, bool)| GatewayAddress { ip: ip.parse().unwrap(), alive: Some(*alive) };
+        world.gateway.addresses = addresses.iter().map(address).collect();
+        let plan = plan(&world, &Applied::new(), &Applied::new());
+        let slice = plan.actions.iter().find_map(|a| match a {
+            Action::ApplySlice(slice) => Some(slice.clone()),
+            _ => None,
+        });
+        let slice = slice.unwrap();
+        let ips = slice["endpoints"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|e| e["addresses"][0].as_str().unwrap().to_owned());
+        let name = slice["metadata"]["name"].as_str().unwrap().to_owned();
+        (name, slice["addressType"].as_str().unwrap().to_owned(), ips.collect::<Vec<_>>())
+    };
+    let v4 = ("198.18.2.10", true);
+    let expect =
+        |name: &str, family: &str, ip: &str| (name.to_owned(), family.to_owned(), vec![ip.to_owned()]);
+    let first = expect("catalog-west", "IPv4", "198.18.2.10");
+    let second = expect("catalog-west-ipv6", "IPv6", "fd00::1");
+    assert_eq!(slice_of(&[v4, ("fd00::1", true)]), first);
+    assert_eq!(slice_of(&[("198.18.2.10", false), ("fd00::1", true)]), second);
+    assert_eq!(slice_of(&[("198.18.2.10", false), ("fd00::1", false)]), first);
+    assert_eq!(slice_of(&[("fd00::1", false)]), second);
+}
+
+#[test]
+fn endpoints_wait_for_the_probes_of_the_addresses_published_now() {
+    let mut world = world(vec![service("catalog", &[(labels::EXPORTED, "true")])]);
+    world.gateway.current = false;
+    world.gateway.addresses.clear();
+    let plan = plan(&world, &Applied::new(), &Applied::new());
+    assert!(plan.actions.iter().all(|a| !matches!(a, Action::ApplySlice(_))), "{plan:?}");
 }

@@ -39,6 +39,31 @@ fn round_trips_are_smoothed() {
     assert_eq!(state.rtt, Some(Duration::from_millis(12)));
 }
 
+#[test]
+fn quantiles_are_those_of_the_recent_probes() {
+    let mut state = ProbeState::default();
+    assert_eq!(state.quantile(0.5), None);
+    for ms in 1..=200 {
+        state.note(Ok(Duration::from_millis(ms)), 3);
+    }
+    let ms = |share| state.quantile(share).unwrap().as_millis();
+    assert_eq!((ms(0.5), ms(0.99), ms(1.0)), (150, 199, 200), "of 101 to 200");
+    let mut state = ProbeState::default();
+    state.note(Ok(Duration::from_millis(7)), 3);
+    assert_eq!(state.quantile(0.01), state.quantile(0.99));
+}
+
+#[test]
+fn a_living_address_is_in_doubt_from_its_first_failure() {
+    let mut state = ProbeState::default();
+    state.note(Err(failure()), 3);
+    assert!(!state.in_doubt(), "it is dead");
+    state.note(Ok(Duration::from_millis(1)), 3);
+    assert!(!state.in_doubt());
+    state.note(Err(failure()), 3);
+    assert!(state.in_doubt());
+}
+
 fn link(probe_port: u16) -> LinkConfig {
     LinkConfig {
         key: Key::new("linkerd-multicluster", "west"),

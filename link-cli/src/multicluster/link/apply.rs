@@ -128,7 +128,7 @@ pub(crate) async fn wait_until_working(
         let missing = missing(&status.conditions);
         if missing.is_empty() {
             let gateway = status.gateway.unwrap_or_default();
-            let rtt = gateway.addresses.iter().filter_map(|a| a.rtt_ms).reduce(f64::min);
+            let rtt = gateway.nearest().and_then(|a| a.rtt_ms);
             let rtt = rtt.map_or(String::new(), |ms| format!(" (rtt {ms:.1} ms)"));
             eprintln!("√ linked: {cluster} is reachable, trusted and watched{rtt}");
             return Ok(true);
@@ -145,7 +145,7 @@ pub(crate) async fn wait_until_working(
     }
 }
 
-fn missing(conditions: &[mesh_kube::link::LinkCondition]) -> Vec<String> {
+fn missing(conditions: &[mesh_kube::link::Condition]) -> Vec<String> {
     let wanted = ["Accepted", "CredentialsValid", "TrustEstablished", "Reachable", "Synced"];
     let lacks = wanted.iter().filter_map(|name| {
         let found = conditions.iter().find(|c| c.type_ == *name);

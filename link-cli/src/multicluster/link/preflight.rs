@@ -1,18 +1,18 @@
 //! Is it going to work? Both sides are looked at, and what matters is tried from inside the importing cluster.
 
+mod inside;
+
 use super::exporter::Exporter;
 use super::importer::Importer;
 use crate::globals::Globals;
 use mesh_kube::Client;
-use mesh_kube::k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
+use mesh_kube::k8s_openapi::api::core::v1::{ConfigMap, Node};
 use mesh_kube::kube::Api;
-use mesh_kube::kube::api::{AttachParams, ListParams, PostParams};
+use mesh_kube::kube::api::{ListParams, PostParams};
 use mesh_tls::TrustBundle;
-use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::SystemTime;
-use tokio::io::AsyncReadExt as _;
 
 /// Clocks further apart than this make fresh certificates look not yet valid (Linkerd's clock-skew allowance).
 const MAX_SKEW_SECONDS: f64 = 20.0;
@@ -51,8 +51,13 @@ pub(crate) struct Report {
     rows: Vec<Row>,
 }
 
-/// Looks at everything; a look that fails is a row, not an error.
-pub(crate) async fn run(exporter: &Exporter, importer: &Importer, globals: &Globals) -> Report {
+/// Looks at everything; a look that fails is a row, not an error. Answers also with the address of the API server that
+/// answered from inside the importing cluster, if one did.
+pub(crate) async fn run(
+    exporter: &Exporter,
+    importer: &Importer,
+    globals: &Globals,
+) -> (Report, Option<String>) {
     let (here, there) = (&importer.client, &exporter.client);
     let namespace = globals.linkerd_namespace.as_str();
     let (api, mesh, clock, subnets, gateway, inside) = tokio::join!(
@@ -61,12 +66,13 @@ pub(crate) async fn run(exporter: &Exporter, importer: &Importer, globals: &Glob
         clock(here, there, &importer.namespace),
         subnets(here, there),
         gateway(exporter),
-        from_inside(exporter, importer),
+        inside::rows(exporter, importer),
     );
+    let (inside, server) = inside;
     let mut rows = vec![api, mesh, anchors(exporter, importer), clock, gateway];
     rows.extend(inside);
     rows.push(subnets);
-    Report { rows }
+    (Report { rows }, server)
 }
 
 impl Report {
@@ -207,94 +213,9 @@ async fn gateway(exporter: &Exporter) -> Row {
             "kubectl --context {} -n {} describe deployment {}",
             exporter.cluster, gateway.namespace, gateway.name
         );
-        (bad(format!("{} (0 of {all} ready)", address_list(exporter))), Some(fix))
+        (bad(format!("{} (0 of {all} ready)", gateway.endpoints().join(", "))), Some(fix))
     } else {
-        (good(format!("{} ({ready} of {all} ready)", address_list(exporter))), None)
+        (good(format!("{} ({ready} of {all} ready)", gateway.endpoints().join(", "))), None)
     };
     Row { name: "gateway", importer: None, exporter: Some(cell), fix }
-}
-
-fn address_list(exporter: &Exporter) -> String {
-    let gateway = &exporter.gateway;
-    let all = gateway.addresses.iter().map(|a| format!("{a}:{}", gateway.port));
-    all.collect::<Vec<_>>().join(", ")
-}
-
-/// The gateway and the API server as the importing cluster's mirror reaches them.
-async fn from_inside(exporter: &Exporter, importer: &Importer) -> Vec<Row> {
-    let name = "reachable from inside";
-    let Some(pod) = &importer.mirror_pod else {
-        let cell = warning("not tried: no ready linkerd-service-mirror pod");
-        return vec![Row { name, importer: Some(cell), exporter: None, fix: None }];
-    };
-    let report = match ask(exporter, importer, pod).await {
-        Ok(report) => report,
-        Err(error) => {
-            let cell = warning(format!("not tried: {error:#}"));
-            return vec![Row { name, importer: Some(cell), exporter: None, fix: None }];
-        }
-    };
-    let cell = |attempt: &Value, what: &str| match (attempt["rttMs"].as_f64(), attempt["error"].as_str()) {
-        (Some(rtt), _) => good(format!("{what} {rtt:.1} ms")),
-        (None, error) => bad(error.unwrap_or("no answer").to_owned()),
-    };
-    let gateways = report["gateways"].as_array().into_iter().flatten();
-    let mut rows: Vec<Row> = gateways
-        .map(|attempt| {
-            let error = attempt["error"].as_str();
-            // A gateway that answers and is a stranger is a matter of trust anchors, which have a row of their own.
-            let failed = error.is_some_and(|e| !e.contains("does not prove"));
-            let fix = "open the way from this cluster's nodes to the gateway's ports, or pin other --gateway-addresses";
-            let shown = cell(attempt, "gateway proves its identity,");
-            Row { name, importer: Some(shown), exporter: None, fix: failed.then(|| fix.to_owned()) }
-        })
-        .collect();
-    let api = &report["apiServer"];
-    if !api.is_null() {
-        let fix = "give an address that this cluster reaches with --api-server-address";
-        let fix = api["error"].is_string().then(|| fix.to_owned());
-        let note = exporter.server_note.clone().map(good);
-        rows.push(Row {
-            name: "api server from inside",
-            importer: Some(cell(api, &exporter.server)),
-            exporter: note,
-            fix,
-        });
-    }
-    rows
-}
-
-async fn ask(exporter: &Exporter, importer: &Importer, pod: &str) -> anyhow::Result<Value> {
-    use anyhow::Context as _;
-    use base64::Engine as _;
-    let gateway = &exporter.gateway;
-    let address = exporter.server.split("://").last().unwrap_or_default().trim_end_matches('/').to_owned();
-    let address = if address.rsplit(':').next().is_some_and(|p| p.parse::<u16>().is_ok()) {
-        address
-    } else {
-        format!("{address}:443")
-    };
-    let mut command = vec!["/isthmus/isthmus-controller".to_owned(), "reach".to_owned()];
-    command.push(format!("--gateway={}", address_list(exporter).replace(", ", ",")));
-    command.push(format!("--identity={}", gateway.identity));
-    command.push(format!("--probe-port={}", gateway.probe_port));
-    command.push(format!("--probe-path={}", gateway.probe_path));
-    command.push(format!("--api-server={address}"));
-    if let Some(ca) = &exporter.server_ca {
-        let encoded = base64::engine::general_purpose::STANDARD.encode(ca);
-        command.push(format!("--api-server-ca={encoded}"));
-    }
-    let pods: Api<Pod> = Api::namespaced(importer.client.clone(), &importer.namespace);
-    let params = AttachParams::default().stdout(true).stderr(true).container("service-mirror");
-    let mut process = pods.exec(pod, command, &params).await.context("exec in the mirror's pod")?;
-    let mut output = String::new();
-    if let Some(mut stdout) = process.stdout() {
-        stdout.read_to_string(&mut output).await?;
-    }
-    let mut errors = String::new();
-    if let Some(mut stderr) = process.stderr() {
-        stderr.read_to_string(&mut errors).await?;
-    }
-    serde_json::from_str(output.trim())
-        .with_context(|| format!("the mirror's pod answered {output:?} {errors:?}"))
 }
