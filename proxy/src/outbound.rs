@@ -9,6 +9,7 @@ mod balancer;
 pub mod discovery;
 pub mod endpoint;
 mod http;
+mod load;
 pub(crate) mod metrics;
 mod place;
 pub mod policy;
@@ -24,20 +25,20 @@ use crate::http::server;
 use crate::metered::Metered;
 use crate::shared::Shared;
 use ahash::AHashMap;
-use balancer::Balancer;
+use balancer::{Balancer, Common};
 use bytes::BytesMut;
 use discovery::{Discovery, SnapshotReceiver, Target};
 use endpoint::Backend;
 use mesh_net::{
     Http, OriginalDst, PrefixedIo, Sniffed, SocketOptions, http as http_preface, normalize, sniff, tune,
 };
-use metrics::OutboundMetrics;
+use metrics::{Accepted, OutboundMetrics};
 use policy::{Protocol, Snapshot};
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -52,8 +53,7 @@ pub struct Outbound {
     config: Arc<Config>,
     drain: Drain,
     discovery: Discovery,
-    settings: Rc<Settings>,
-    metrics: OutboundMetrics,
+    common: Rc<Common>,
     original_dst: OriginalDst,
     balancers: RefCell<AHashMap<usize, Rc<Balancer>>>,
 }
@@ -77,9 +77,12 @@ impl Outbound {
         let outbound = Rc::new(Self {
             config: Arc::clone(&shared.config),
             drain: shared.drain.clone(),
+            common: Rc::new(Common {
+                settings: Rc::new(settings),
+                metrics: OutboundMetrics::new(&shared.registry),
+                load: Arc::clone(discovery.load()),
+            }),
             discovery,
-            settings: Rc::new(settings),
-            metrics: OutboundMetrics::new(&shared.registry),
             original_dst,
             balancers: RefCell::default(),
         });
@@ -98,7 +101,7 @@ impl Outbound {
         match self.serve(tcp, target).await {
             Ok(()) => tracing::debug!(%peer, %target, "connection ended"),
             Err(error) => {
-                self.metrics.tcp_error(&target.to_string(), &error);
+                self.common.metrics.tcp_error(&target.to_string(), &error);
                 tracing::info!(%peer, %target, %error, "connection failed");
             }
         }
@@ -111,11 +114,11 @@ impl Outbound {
             &tcp,
             &SocketOptions { keepalive: sockets.accept_keepalive, user_timeout: sockets.accept_user_timeout },
         )?;
-        let (read, written, open) = self.metrics.accepted(target);
-        open.inc();
-        let io = Metered::new(tcp, read, written);
-        let result = self.serve_target(io, target).await;
-        open.dec();
+        let Accepted { read, written, mut open } = self.common.metrics.accepted(target);
+        let result = self.serve_target(Metered::new(tcp, read, written), target).await;
+        if let Err(Error::Io(error)) = &result {
+            open.failed(error);
+        }
         result
     }
 
@@ -160,13 +163,14 @@ impl Outbound {
         limit: Duration,
         snapshot: &Snapshot,
     ) -> Result<Option<Http>, Error> {
+        let began = Instant::now();
         let (result, version) = match sniff(io, buf, limit, http_preface).await? {
             Sniffed::Found(Some(Http::Http1)) => ("http/1", Some(Http::Http1)),
             Sniffed::Found(Some(Http::Http2)) => ("http/2", Some(Http::Http2)),
             Sniffed::Found(None) | Sniffed::Eof => ("not_http", None),
             Sniffed::Timeout => ("read_timeout", None),
         };
-        self.metrics.detected(result, &snapshot.parent);
+        self.common.metrics.detected(result, &snapshot.parent, began.elapsed());
         Ok(version)
     }
 
@@ -188,7 +192,7 @@ impl Outbound {
     pub fn service(self: &Rc<Self>, version: Http, name: String, snapshots: SnapshotReceiver) -> Rc<Service> {
         if let Some(snapshot) = &*snapshots.borrow() {
             let protocol = if version == Http::Http1 { "http/1" } else { "http/2" };
-            self.metrics.protocol(protocol, &snapshot.parent);
+            self.common.metrics.protocol(protocol, &snapshot.parent);
         }
         Service::new(Rc::clone(self), version, name, snapshots)
     }
@@ -205,7 +209,7 @@ impl Outbound {
 
     fn balancer(&self, backend: &Arc<Backend>) -> Rc<Balancer> {
         let mut balancers = self.balancers.borrow_mut();
-        let make = || Balancer::new(backend, Rc::clone(&self.settings), self.metrics.clone());
+        let make = || Balancer::new(backend, Rc::clone(&self.common));
         Rc::clone(balancers.entry(backend.id).or_insert_with(make))
     }
 }
@@ -238,8 +242,7 @@ async fn sweep(outbound: Weak<Outbound>) {
         let mut balancers = outbound.balancers.borrow_mut();
         balancers.retain(|_, balancer| !balancer.is_orphan());
         for balancer in balancers.values() {
-            balancer.close_idle();
-            balancer.report();
+            balancer.sweep();
         }
     }
 }

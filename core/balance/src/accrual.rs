@@ -1,6 +1,12 @@
-//! Failure accrual: an endpoint that fails several times in a row is ejected, then tried with one request at a time.
+//! Failure accrual: an endpoint that fails several times in a row, or too often, is ejected, then tried with one request
+//! at a time.
+
+mod outcomes;
+
+pub use outcomes::SuccessRate;
 
 use crate::Backoff;
+use outcomes::Outcomes;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -9,8 +15,13 @@ use std::time::{Duration, Instant};
 pub struct BreakerConfig {
     /// Failures in a row that eject; 0 never ejects.
     pub max_failures: u32,
+    /// The share of successes below which an endpoint is ejected; absent never ejects.
+    pub success_rate: Option<SuccessRate>,
     /// Length of the first and later ejections.
     pub backoff: Backoff,
+    /// Whether a failure that says when to come back (`Retry-After`) sets the length of the first ejection, within the
+    /// bounds of the backoff.
+    pub honor_retry_after: bool,
 }
 
 /// Leave to use an endpoint once; given back with the outcome.
@@ -33,13 +44,34 @@ pub enum BreakerStatus {
     Probation,
 }
 
-/// Consecutive-failure accrual of one endpoint, shared by all workers of the proxy.
+/// A failure, and what decides about its consequences.
+#[derive(Clone, Copy, Debug)]
+pub struct Failure {
+    /// False where the set needs every endpoint it has.
+    pub may_eject: bool,
+    /// In `[0, 1)`; makes the jitter.
+    pub random: f64,
+    /// When the endpoint asked to be left alone, for how long.
+    pub retry_after: Option<Duration>,
+}
+
+/// Why an endpoint was ejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It failed several times in a row.
+    Consecutive,
+    /// Too small a share of its answers were successes.
+    SuccessRate,
+}
+
+/// Failure accrual of one endpoint, shared by all workers of the proxy.
 #[derive(Debug)]
 pub struct Breaker {
     config: BreakerConfig,
     origin: Instant,
     failures: AtomicU32,
     ejections: AtomicU32,
+    outcomes: Option<Outcomes>,
     /// 0 while closed, else the end of the ejection in microseconds after `origin`.
     until: AtomicU64,
 }
@@ -47,8 +79,14 @@ pub struct Breaker {
 impl Breaker {
     /// A breaker in good standing.
     pub fn new(config: BreakerConfig, now: Instant) -> Self {
-        let (failures, ejections) = (AtomicU32::new(0), AtomicU32::new(0));
-        Self { config, origin: now, failures, ejections, until: AtomicU64::new(0) }
+        Self {
+            config,
+            origin: now,
+            failures: AtomicU32::new(0),
+            ejections: AtomicU32::new(0),
+            outcomes: config.success_rate.map(|rate| Outcomes::new(rate, now)),
+            until: AtomicU64::new(0),
+        }
     }
 
     /// How the endpoint stands at `now`.
@@ -61,6 +99,11 @@ impl Breaker {
             Some(left) if left > 0 => BreakerStatus::Ejected(Duration::from_micros(left)),
             _ => BreakerStatus::Probation,
         }
+    }
+
+    /// Whether the endpoint is in use.
+    pub fn is_closed(&self) -> bool {
+        self.until.load(Relaxed) == 0
     }
 
     /// Asks to use the endpoint. On probation one caller gets the trial; the others wait for another period, so that
@@ -80,47 +123,65 @@ impl Breaker {
     }
 
     /// The admitted use succeeded. Returns whether the endpoint came back into use.
-    pub fn success(&self, admission: Admission) -> bool {
+    pub fn success(&self, admission: Admission, now: Instant) -> bool {
+        self.failures.store(0, Relaxed);
         match admission {
-            // A request that began before the ejection says nothing about now.
             Admission::Normal => {
-                self.failures.store(0, Relaxed);
+                if let Some(outcomes) = &self.outcomes {
+                    outcomes.record(true, now);
+                }
+                // A request that began before the ejection says nothing about now.
                 false
             }
             Admission::Trial => {
-                self.failures.store(0, Relaxed);
                 self.ejections.store(0, Relaxed);
+                if let Some(outcomes) = &self.outcomes {
+                    outcomes.forget(now);
+                }
                 self.until.swap(0, Relaxed) != 0
             }
         }
     }
 
-    /// The admitted use failed; `random` in `[0, 1)` makes the jitter, and `may_eject` is false where the set needs
-    /// every endpoint it has. Returns whether the endpoint was ejected by this.
-    pub fn failure(&self, admission: Admission, may_eject: bool, random: f64, now: Instant) -> bool {
-        if self.config.max_failures == 0 {
-            return false;
+    /// The admitted use failed. Returns why, if the endpoint was ejected by this.
+    pub fn failure(&self, admission: Admission, failure: Failure, now: Instant) -> Option<Cause> {
+        if self.config.max_failures == 0 && self.outcomes.is_none() {
+            return None;
         }
-        let closed = self.until.load(Relaxed) == 0;
-        match admission {
-            Admission::Normal if !closed => return false,
-            Admission::Normal => {
-                let failures = self.failures.fetch_add(1, Relaxed) + 1;
-                if failures < self.config.max_failures || !may_eject {
-                    return false;
-                }
-            }
-            Admission::Trial => {}
-        }
-        let ejections = self.ejections.fetch_add(1, Relaxed);
-        let delay = self.config.backoff.delay(ejections, random);
+        let cause = match admission {
+            Admission::Normal if !self.is_closed() => return None,
+            Admission::Normal => self.judge(now).filter(|_| failure.may_eject)?,
+            Admission::Trial => Cause::Consecutive,
+        };
+        let backoff = &self.config.backoff;
+        let hint = failure.retry_after.filter(|_| self.config.honor_retry_after);
+        let first = hint.map_or(backoff.min, |hint| hint.clamp(backoff.min, backoff.max.max(backoff.min)));
+        let delay = Backoff { min: first, ..*backoff }.delay(self.ejections.load(Relaxed), failure.random);
         let until = (self.micros(now) + delay.as_micros() as u64).max(1);
-        self.until.swap(until, Relaxed) == 0
+        let ejected = match admission {
+            Admission::Normal => self.until.compare_exchange(0, until, Relaxed, Relaxed).is_ok(),
+            Admission::Trial => self.until.swap(until, Relaxed) == 0,
+        };
+        if ejected || admission == Admission::Trial {
+            self.ejections.fetch_add(1, Relaxed);
+        }
+        ejected.then_some(cause)
+    }
+
+    /// Counts a failure; says whether it is one too many.
+    fn judge(&self, now: Instant) -> Option<Cause> {
+        let failures = self.failures.fetch_add(1, Relaxed).saturating_add(1);
+        // Counted in any case, so that the share is right when it matters.
+        let rate_too_low = self.outcomes.as_ref().is_some_and(|outcomes| outcomes.record(false, now));
+        if self.config.max_failures > 0 && failures >= self.config.max_failures {
+            return Some(Cause::Consecutive);
+        }
+        rate_too_low.then_some(Cause::SuccessRate)
     }
 
     /// Puts the endpoint back into use, whatever happened before.
-    pub fn reset(&self) -> bool {
-        self.success(Admission::Trial)
+    pub fn reset(&self, now: Instant) -> bool {
+        self.success(Admission::Trial, now)
     }
 
     fn micros(&self, now: Instant) -> u64 {

@@ -1,4 +1,4 @@
-//! Peak EWMA: a moving average of latency that rises at once and falls slowly.
+//! Peak EWMA: a moving average of latency that rises at once and falls slowly; with penalties for failures where asked.
 
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,31 @@ pub struct EwmaConfig {
     pub default_rtt: Duration,
     /// Time over which a peak is forgotten (Linkerd's default: 10 s).
     pub decay: Duration,
+    /// What failures cost; absent means nothing.
+    pub penalty: Option<Penalty>,
+}
+
+/// What a failure adds to an endpoint's latency.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Penalty {
+    /// Added for a failure (Linkerd's default: 5 s).
+    pub amount: Duration,
+    /// Added at most where the endpoint says how long to stay away (Linkerd's default: 300 s).
+    pub max_retry_after: Duration,
+    /// Time over which a penalty is forgotten.
+    pub decay: Duration,
+}
+
+impl Penalty {
+    /// What one failure adds; `retry_after` is what the endpoint said, if it did.
+    pub fn of(&self, retry_after: Option<Duration>) -> Duration {
+        retry_after.map_or(self.amount, |asked| asked.min(self.max_retry_after).max(self.amount))
+    }
 }
 
 impl Default for EwmaConfig {
     fn default() -> Self {
-        Self { default_rtt: Duration::from_millis(30), decay: Duration::from_secs(10) }
+        Self { default_rtt: Duration::from_millis(30), decay: Duration::from_secs(10), penalty: None }
     }
 }
 
@@ -26,6 +46,9 @@ pub struct PeakEwma {
     seconds: f64,
     updated: Instant,
     decay: f64,
+    penalty: f64,
+    penalized: Instant,
+    penalty_decay: f64,
 }
 
 impl PeakEwma {
@@ -35,6 +58,9 @@ impl PeakEwma {
             seconds: config.default_rtt.as_secs_f64(),
             updated: now,
             decay: config.decay.as_secs_f64().max(1e-3),
+            penalty: 0.0,
+            penalized: now,
+            penalty_decay: config.penalty.map_or(1.0, |p| p.decay.as_secs_f64().max(1e-3)),
         }
     }
 
@@ -44,21 +70,32 @@ impl PeakEwma {
         if sample >= self.seconds {
             self.seconds = sample;
         } else {
-            let keep = self.keep(now);
+            let keep = keep(self.updated, self.decay, now);
             self.seconds = self.seconds * keep + sample * (1.0 - keep);
         }
         self.updated = now;
     }
 
-    /// The estimate in seconds. It decays while nothing is recorded, so that an endpoint that was slow is tried again.
-    pub fn seconds(&self, now: Instant) -> f64 {
-        (self.seconds * self.keep(now)).max(FLOOR)
+    /// Adds a penalty beside the latency. Penalties do not add up: the greater one counts.
+    pub fn penalize(&mut self, penalty: Duration, now: Instant) {
+        self.penalty = self.penalty(now).max(penalty.as_secs_f64());
+        self.penalized = now;
     }
 
-    fn keep(&self, now: Instant) -> f64 {
-        let elapsed = now.saturating_duration_since(self.updated).as_secs_f64();
-        (-elapsed / self.decay).exp()
+    /// The estimate in seconds. It decays while nothing is recorded, so that an endpoint that was slow is tried again.
+    pub fn seconds(&self, now: Instant) -> f64 {
+        let latency = (self.seconds * keep(self.updated, self.decay, now)).max(FLOOR);
+        // Most endpoints have no penalty, and an exponential is not free.
+        if self.penalty == 0.0 { latency } else { latency + self.penalty(now) }
     }
+
+    fn penalty(&self, now: Instant) -> f64 {
+        self.penalty * keep(self.penalized, self.penalty_decay, now)
+    }
+}
+
+fn keep(since: Instant, decay: f64, now: Instant) -> f64 {
+    (-now.saturating_duration_since(since).as_secs_f64() / decay).exp()
 }
 
 #[cfg(test)]

@@ -1,52 +1,88 @@
-//! Connections to one endpoint: an idle stack of HTTP/1 connections and a set of HTTP/2 connections counted by streams.
-//! A worker has one [`Pool`] for each endpoint.
+//! Connections to one place: an idle stack of HTTP/1 connections and a set of HTTP/2 connections counted by streams. A
+//! worker has one [`Connections`] for each endpoint ([`Pool`]), and one for each address of the application.
 
+mod endpoint;
 mod io;
 
+pub use endpoint::{Pool, ToEndpoint};
 pub use io::PeerIo;
 
 use crate::body::{Body, End, Observe};
 use crate::error::Error;
 use crate::http::upgrade;
-use crate::outbound::endpoint::{Health, Hint, Transport};
-use crate::outbound::metrics::EndpointMetrics;
 use crate::rt::LocalExec;
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use io::Connector;
-use mesh_balance::{Admission, BreakerStatus};
+use mesh_balance::Admission;
 use mesh_net::SessionProtocol;
 use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Mutex;
 
 /// Memory for one HTTP/1 head; also what hyper reads at once.
 const MAX_HTTP1_BUFFER: usize = 64 * 1024;
 /// Streams on every HTTP/2 connection before another is opened: one connection is one lock and one TCP window.
 const STREAMS_PER_CONNECTION: usize = 64;
-/// HTTP/2 connections to one endpoint.
-const MAX_HTTP2_CONNECTIONS: usize = 4;
-/// Keep-alive where discovery sets none: a dead peer is found within this (interval, timeout).
-const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(3));
-/// Keep-alive of connections to gateways, whatever discovery sets above it: between clusters, packets vanish without a
-/// word, and there are few such connections.
-const GATEWAY_KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(2));
 
 pub(crate) use io::Settings;
 
-/// The connections of one worker to one endpoint.
-pub struct Pool {
-    transport: Transport,
-    health: Arc<Health>,
-    connector: Connector,
+/// How connections to a place are made.
+pub trait Connect: 'static {
+    /// A connection.
+    type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The place.
+    fn addr(&self) -> SocketAddr;
+
+    /// How its connections are treated.
+    fn terms(&self) -> &Terms;
+
+    /// Connects; `session` is what will be spoken, `admission` whether this is a trial of a place that did not answer.
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    fn connect(
+        &self,
+        session: Option<SessionProtocol>,
+        admission: Admission,
+    ) -> impl Future<Output = Result<Self::Io, Error>>;
+}
+
+/// How the connections to a place are treated.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// How long an idle HTTP/1 connection is kept.
+    pub idle_timeout: Duration,
+    /// Idle HTTP/1 connections kept.
+    pub max_idle: usize,
+    /// Whether HTTP/1 field names keep their case.
+    pub keep_case: bool,
+    /// HTTP/2 stream window, bytes.
+    pub stream_window: u32,
+    /// HTTP/2 connection window, bytes.
+    pub connection_window: u32,
+    /// Whether HTTP/2 windows grow with what the path holds.
+    pub adaptive_window: bool,
+    /// HTTP/2 pings: interval, timeout, whether without streams too.
+    pub keep_alive: Option<(Duration, Duration, bool)>,
+    /// HTTP/2 connections at most.
+    pub max_http2: usize,
+}
+
+/// The connections of one worker to one place.
+pub struct Connections<C> {
+    to: C,
     idle: RefCell<Vec<Idle>>,
     http2: RefCell<Vec<Http2>>,
-    /// One connection at a time is made; who waits uses it too.
+    /// One connection at a time is made; who waits uses it too, or shares its failure.
     connecting: Mutex<()>,
+    failed: Cell<Option<Instant>>,
     growing: Cell<bool>,
 }
 
@@ -64,30 +100,12 @@ struct Http2 {
 /// One stream of an HTTP/2 connection, counted until its response has ended.
 struct Stream(Rc<Cell<usize>>);
 
-impl Pool {
+impl<C: Connect> Connections<C> {
     /// No connections yet.
-    pub(crate) fn new(
-        transport: Transport,
-        health: Arc<Health>,
-        settings: Rc<Settings>,
-        metrics: Rc<EndpointMetrics>,
-    ) -> Rc<Self> {
-        let connector = Connector::new(settings, metrics);
-        let (idle, http2, growing) = (RefCell::default(), RefCell::default(), Cell::new(false));
-        Rc::new(Self { transport, health, connector, idle, http2, connecting: Mutex::new(()), growing })
-    }
-
-    /// How the endpoint is reached.
-    pub(crate) fn transport(&self) -> &Transport {
-        &self.transport
-    }
-
-    /// Opens a connection for bytes.
-    ///
-    /// # Errors
-    /// Why there is none.
-    pub(crate) async fn open(&self) -> Result<PeerIo, Error> {
-        self.connect(None, Admission::Normal).await
+    pub(crate) fn to(to: C) -> Rc<Self> {
+        let (idle, http2) = (RefCell::default(), RefCell::default());
+        let (failed, growing) = (Cell::new(None), Cell::new(false));
+        Rc::new(Self { to, idle, http2, connecting: Mutex::new(()), failed, growing })
     }
 
     /// Sends a request in its own HTTP version.
@@ -102,48 +120,18 @@ impl Pool {
         }
     }
 
-    /// Closes connections that were idle for too long.
-    pub(crate) fn close_idle(&self) {
-        let oldest = Instant::now().checked_sub(self.connector.settings().pool_idle_timeout);
-        let kept = |i: &Idle| !i.sender.is_closed() && oldest.is_none_or(|oldest| i.since > oldest);
-        self.idle.borrow_mut().retain(kept);
-        self.http2.borrow_mut().retain(|c| !c.sender.is_closed());
+    /// Closes connections that were idle for too long; says whether any are left.
+    pub(crate) fn close_idle(&self) -> bool {
+        let mut http2 = self.http2.borrow_mut();
+        http2.retain(|c| !c.sender.is_closed());
+        let mut idle = self.idle.borrow_mut();
+        self.retain_fresh(&mut idle);
+        !idle.is_empty() || !http2.is_empty()
     }
 
-    /// Tries to connect to an endpoint that failed, so that no request has to. Keeps the connection if `keep`. Says whether
-    /// it worked.
-    pub(crate) async fn warm(self: &Rc<Self>, keep: bool) -> bool {
-        if !keep {
-            return self.connect(None, Admission::Trial).await.is_ok();
-        }
-        if self.transport.hint == Hint::Http2 {
-            return self.connect_http2(Admission::Trial).await.is_ok();
-        }
-        match self.connect_http1(Admission::Trial).await {
-            Ok(sender) => {
-                self.idle.borrow_mut().push(Idle { sender, since: Instant::now() });
-                true
-            }
-            Err(_) => false,
-        }
-    }
-
-    async fn connect(&self, session: Option<SessionProtocol>, admission: Admission) -> Result<PeerIo, Error> {
-        // What is treated as bytes is not announced as anything else.
-        let session = session.filter(|_| self.transport.hint != Hint::Opaque);
-        let result = self.connector.connect(&self.transport, session).await;
-        match &result {
-            Ok(_) => {
-                self.health.connect.success(admission);
-            }
-            Err(error) => {
-                let now = Instant::now();
-                if self.health.connect.failure(admission, true, rand::random(), now) {
-                    tracing::info!(endpoint = %self.transport.dial, %error, "endpoint does not answer");
-                }
-            }
-        }
-        result
+    fn retain_fresh(&self, idle: &mut Vec<Idle>) {
+        let oldest = Instant::now().checked_sub(self.to.terms().idle_timeout);
+        idle.retain(|i| !i.sender.is_closed() && oldest.is_none_or(|oldest| i.since > oldest));
     }
 
     async fn send_http1(self: &Rc<Self>, mut request: Request<Body>) -> Result<Response<Body>, Error> {
@@ -169,23 +157,23 @@ impl Pool {
     }
 
     fn pooled(&self) -> Option<http1::SendRequest<Body>> {
-        self.close_idle();
         let mut idle = self.idle.borrow_mut();
+        self.retain_fresh(&mut idle);
         let ready = idle.iter().rposition(|i| i.sender.is_ready())?;
         Some(idle.remove(ready).sender)
     }
 
     async fn connect_http1(&self, admission: Admission) -> Result<http1::SendRequest<Body>, Error> {
-        let io = self.connect(Some(SessionProtocol::Http1), admission).await?;
+        let io = self.to.connect(Some(SessionProtocol::Http1), admission).await?;
         let (sender, connection) = http1::Builder::new()
-            .preserve_header_case(true)
+            .preserve_header_case(self.to.terms().keep_case)
             .max_buf_size(MAX_HTTP1_BUFFER)
             .handshake(TokioIo::new(io))
             .await
-            .map_err(|source| Error::Handshake { addr: self.transport.dial, source })?;
+            .map_err(|source| Error::Handshake { addr: self.to.addr(), source })?;
         tokio::task::spawn_local(async move {
             if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "endpoint connection failed");
+                tracing::debug!(%error, "connection failed");
             }
         });
         Ok(sender)
@@ -203,7 +191,7 @@ impl Pool {
         {
             return response.map(Body::from);
         }
-        let back = Return { pool: Rc::clone(self), sender: Some(sender) };
+        let back = Return { to: Rc::clone(self), sender: Some(sender) };
         response.map(|body| Body::from(body).observed(back))
     }
 
@@ -231,55 +219,50 @@ impl Pool {
         set.retain(|c| !c.sender.is_closed());
         let found = set.iter().min_by_key(|c| c.streams.get())?.clone();
         if found.streams.get() >= STREAMS_PER_CONNECTION
-            && set.len() < MAX_HTTP2_CONNECTIONS
+            && set.len() < self.to.terms().max_http2
             && !self.growing.replace(true)
         {
-            let pool = Rc::clone(self);
+            let connections = Rc::clone(self);
             tokio::task::spawn_local(async move {
-                if let Err(error) = pool.add_http2(Admission::Normal).await {
+                if let Err(error) = connections.add_http2(Admission::Normal).await {
                     tracing::debug!(%error, "no further connection");
                 }
-                pool.growing.set(false);
+                connections.growing.set(false);
             });
         }
         Some(found)
     }
 
     async fn connect_http2(self: &Rc<Self>, admission: Admission) -> Result<Http2, Error> {
+        let began = Instant::now();
         let _one = self.connecting.lock().await;
         // Someone else may have made one while we waited, or have failed to.
         if let Some(connection) = self.least_loaded() {
             return Ok(connection);
         }
-        if admission == Admission::Normal
-            && self.health.connect.status(Instant::now()) != BreakerStatus::Closed
-        {
+        if self.failed.get().is_some_and(|failed| failed >= began) {
             let source = std::io::Error::other("it did not answer just now");
-            return Err(Error::Connect { addr: self.transport.dial, source });
+            return Err(Error::Connect { addr: self.to.addr(), source });
         }
-        self.add_http2(admission).await
-    }
-
-    /// Interval and timeout of pings, and whether they are sent without streams too.
-    fn keep_alive(&self) -> Option<(Duration, Duration, bool)> {
-        let meshed = self.transport.tls.is_some();
-        let default = meshed.then_some((KEEP_ALIVE.0, KEEP_ALIVE.1, true));
-        let (interval, timeout, while_idle) = self.transport.keep_alive.or(default)?;
-        if self.transport.authority.is_none() {
-            return Some((interval, timeout, while_idle));
+        let result = self.add_http2(admission).await;
+        if result.is_err() {
+            self.failed.set(Some(Instant::now()));
         }
-        Some((interval.min(GATEWAY_KEEP_ALIVE.0), timeout.min(GATEWAY_KEEP_ALIVE.1), true))
+        result
     }
 
     async fn add_http2(&self, admission: Admission) -> Result<Http2, Error> {
-        let io = self.connect(Some(SessionProtocol::Http2), admission).await?;
-        let settings = self.connector.settings();
+        let io = self.to.connect(Some(SessionProtocol::Http2), admission).await?;
+        let terms = self.to.terms();
         let mut builder = http2::Builder::new(LocalExec);
         builder
             .timer(TokioTimer::new())
-            .initial_stream_window_size(settings.h2_stream_window)
-            .initial_connection_window_size(settings.h2_connection_window);
-        if let Some((interval, timeout, while_idle)) = self.keep_alive() {
+            .initial_stream_window_size(terms.stream_window)
+            .initial_connection_window_size(terms.connection_window);
+        if terms.adaptive_window {
+            builder.adaptive_window(true);
+        }
+        if let Some((interval, timeout, while_idle)) = terms.keep_alive {
             builder
                 .keep_alive_interval(interval)
                 .keep_alive_timeout(timeout)
@@ -288,10 +271,10 @@ impl Pool {
         let (sender, connection) = builder
             .handshake(TokioIo::new(io))
             .await
-            .map_err(|source| Error::Handshake { addr: self.transport.dial, source })?;
+            .map_err(|source| Error::Handshake { addr: self.to.addr(), source })?;
         tokio::task::spawn_local(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "endpoint connection failed");
+                tracing::debug!(%error, "connection failed");
             }
         });
         let connection = Http2 { sender, streams: Rc::new(Cell::new(0)) };
@@ -320,20 +303,18 @@ impl Observe for Stream {
 }
 
 /// Gives a connection back to the stack.
-struct Return {
-    pool: Rc<Pool>,
+struct Return<C: Connect> {
+    to: Rc<Connections<C>>,
     sender: Option<http1::SendRequest<Body>>,
 }
 
-impl Observe for Return {
+impl<C: Connect> Observe for Return<C> {
     fn data(&mut self, _: usize) {}
 
     fn end(&mut self, end: End<'_>) {
         let Some(sender) = self.sender.take() else { return };
-        let mut idle = self.pool.idle.borrow_mut();
-        if matches!(end, End::Complete(_))
-            && !sender.is_closed()
-            && idle.len() < self.pool.connector.settings().max_idle_per_endpoint
+        let mut idle = self.to.idle.borrow_mut();
+        if matches!(end, End::Complete(_)) && !sender.is_closed() && idle.len() < self.to.to.terms().max_idle
         {
             idle.push(Idle { sender, since: Instant::now() });
         }

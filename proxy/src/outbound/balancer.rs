@@ -1,22 +1,42 @@
 //! One worker's view of a backend: load estimates, connections, and the choice of an endpoint.
 
-use super::endpoint::{Backend, Endpoint, EndpointSet};
-use super::metrics::{BalancerMetrics, EndpointMetrics, OutboundMetrics};
+mod ticket;
+
+pub(super) use ticket::{Outcome, Ticket};
+
+use super::endpoint::{Backend, Endpoint, EndpointSet, Known};
+use super::load::Load as ProxyLoad;
+use super::metrics::{BalancerMetrics, EndpointMetrics, OutboundMetrics, P2cUpdate};
 use crate::http::client::{Pool, Settings};
-use mesh_balance::{Admission, BreakerStatus, Load, PeakEwma};
-use std::cell::{Cell, RefCell};
+use mesh_balance::{Admission, Load, PeakEwma, handicap};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+/// Sets larger than this are not looked through for endpoints to be tried more often than every [`LOOK_AGAIN`].
+const SMALL: usize = 32;
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// What a worker's balancers have in common.
+pub(super) struct Common {
+    /// How connections are made.
+    pub(super) settings: Rc<Settings>,
+    /// Families of series.
+    pub(super) metrics: OutboundMetrics,
+    /// What the proxy has taken on.
+    pub(super) load: Arc<ProxyLoad>,
+}
+
 /// One worker's view of a backend.
 pub(super) struct Balancer {
     backend: Weak<Backend>,
-    settings: Rc<Settings>,
-    metrics: OutboundMetrics,
-    endpoints: BalancerMetrics,
+    common: Rc<Common>,
+    http: OnceCell<BalancerMetrics>,
+    tcp: OnceCell<BalancerMetrics>,
     view: RefCell<View>,
+    looked: Cell<Instant>,
 }
 
 struct View {
@@ -41,14 +61,6 @@ struct PeerLoad {
     inflight: Cell<u32>,
 }
 
-/// Leave to use an endpoint for one request or connection, which counts as its load until dropped.
-pub(super) struct Ticket {
-    peer: Rc<Peer>,
-    backend: Arc<Backend>,
-    admission: Admission,
-    settled: Cell<bool>,
-}
-
 /// What a backend is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
@@ -60,11 +72,11 @@ pub(super) enum Use {
 
 impl Balancer {
     /// An empty view; it fills at the first use.
-    pub(super) fn new(backend: &Arc<Backend>, settings: Rc<Settings>, metrics: OutboundMetrics) -> Rc<Self> {
-        let set = EndpointSet::new(super::endpoint::Known::Pending, Vec::new());
+    pub(super) fn new(backend: &Arc<Backend>, common: Rc<Common>) -> Rc<Self> {
+        let set = EndpointSet::new(Known::Pending, Vec::new());
         let view = RefCell::new(View { set, peers: Vec::new() });
-        let endpoints = metrics.balancer(&backend.name);
-        Rc::new(Self { backend: Arc::downgrade(backend), settings, metrics, endpoints, view })
+        let (http, tcp, looked) = (OnceCell::new(), OnceCell::new(), Cell::new(Instant::now()));
+        Rc::new(Self { backend: Arc::downgrade(backend), common, http, tcp, view, looked })
     }
 
     /// Whether nobody refers to the backend any more.
@@ -72,40 +84,62 @@ impl Balancer {
         self.backend.strong_count() == 0
     }
 
-    /// Closes connections that were idle for too long.
-    pub(super) fn close_idle(&self) {
-        self.view.borrow().peers.iter().for_each(|peer| peer.pool.close_idle());
+    /// The series of the backend.
+    pub(super) fn metrics(&self, backend: &Backend, for_: Use) -> &BalancerMetrics {
+        let (cell, http) = if for_ == Use::Http { (&self.http, true) } else { (&self.tcp, false) };
+        let failfast = backend.setup.failfast_timeout;
+        cell.get_or_init(|| self.common.metrics.balancer(&backend.labels, failfast, http))
     }
 
-    /// Brings the gauges of the backend up to date.
-    pub(super) fn report(&self) {
+    /// Lets go of endpoints that are gone and of connections that were idle for too long, and brings gauges up to date.
+    pub(super) fn sweep(&self) {
         let Some(backend) = self.backend.upgrade() else { return };
-        let (set, now) = (backend.current(), Instant::now());
-        let ready = set.endpoints.iter().filter(|e| e.health.ready(now)).count();
-        self.endpoints.report(ready, set.endpoints.len() - ready);
+        self.refresh(&backend, Instant::now());
+        let view = self.view.borrow();
+        for peer in &view.peers {
+            peer.pool.close_idle();
+        }
+        let all = &view.set.endpoints;
+        let ready = all.iter().filter(|e| e.health.ready()).count();
+        let ejected = all.iter().filter(|e| e.health.ejected()).count();
+        for metrics in [self.http.get(), self.tcp.get()].into_iter().flatten() {
+            metrics.report(all.len(), ready, ejected);
+        }
     }
 
     /// Picks an endpoint that was not `tried`, without waiting.
     pub(super) fn pick(&self, backend: &Arc<Backend>, tried: &[SocketAddr], for_: Use) -> Option<Ticket> {
         let now = Instant::now();
+        // The series are there from the first use, so that they see the first endpoints.
+        self.metrics(backend, for_);
         self.refresh(backend, now);
         let view = self.view.borrow();
-        let ticket =
-            |peer: &Rc<Peer>, admission| Ticket::new(Rc::clone(peer), Arc::clone(backend), admission);
-        self.reconnect(backend, &view, for_, now);
-        if let Some(trial) = self.on_trial(&view, tried, now) {
-            return Some(ticket(trial, Admission::Trial));
+        if self.look(backend, &view, now) {
+            self.reconnect(backend, &view, for_, now);
+            if let Some(trial) = self.on_trial(&view, tried, now) {
+                return Some(self.ticket(trial, backend, Admission::Trial));
+            }
         }
-        let load = |index: usize| {
-            let peer = &view.peers[index];
-            let usable = peer.endpoint.health.ready(now) && !tried.contains(&peer.endpoint.addr);
-            usable.then(|| Load {
-                rtt: peer.load.ewma.borrow().seconds(now),
-                inflight: peer.load.inflight.get(),
-            })
-        };
+        let load = |index: usize| view.peers[index].load(backend, tried, now);
         let picked = view.set.weights.pick(load, &mut rand::rng())?;
-        Some(ticket(&view.peers[picked], Admission::Normal))
+        Some(self.ticket(&view.peers[picked], backend, Admission::Normal))
+    }
+
+    fn ticket(&self, peer: &Rc<Peer>, backend: &Arc<Backend>, admission: Admission) -> Ticket {
+        Ticket::new(Rc::clone(peer), Arc::clone(backend), Rc::clone(&self.common), admission)
+    }
+
+    /// Whether endpoints are out of use that should be looked after. With all in use a pick looks at two of them, however
+    /// many there are.
+    fn look(&self, backend: &Backend, view: &View, now: Instant) -> bool {
+        if backend.ailing.is_none() {
+            return false;
+        }
+        let due = view.peers.len() <= SMALL || now >= self.looked.get() + LOOK_AGAIN;
+        if due {
+            self.looked.set(now);
+        }
+        due
     }
 
     /// Connects to endpoints that could not be connected to, where it is time to; no request has to try.
@@ -117,8 +151,7 @@ impl Balancer {
 
     fn reconnect(&self, backend: &Arc<Backend>, view: &View, for_: Use, now: Instant) {
         for peer in &view.peers {
-            let connect = &peer.endpoint.health.connect;
-            if connect.status(now) != BreakerStatus::Probation || connect.admit(now).is_none() {
+            if !peer.endpoint.health.admit_connect(now) {
                 continue;
             }
             let (pool, backend) = (Rc::clone(&peer.pool), Arc::clone(backend));
@@ -133,92 +166,77 @@ impl Balancer {
 
     /// The endpoint on probation whose trial the next request is, if there is one.
     fn on_trial<'a>(&self, view: &'a View, tried: &[SocketAddr], now: Instant) -> Option<&'a Rc<Peer>> {
-        view.peers.iter().find(|peer| {
-            let health = &peer.endpoint.health;
-            health.on_probation(now)
-                && !tried.contains(&peer.endpoint.addr)
-                && health.requests.admit(now).is_some()
-        })
+        let mut peers = view.peers.iter();
+        peers.find(|peer| !tried.contains(&peer.endpoint.addr) && peer.endpoint.health.admit_trial(now))
     }
 
-    /// Follows discovery; connections and estimates of endpoints that stay are kept.
+    /// Follows discovery; connections and estimates of endpoints that stay are kept. Those of endpoints that are gone end
+    /// with the last request that uses them.
     fn refresh(&self, backend: &Arc<Backend>, now: Instant) {
         let set = backend.endpoints.borrow();
         if Arc::ptr_eq(&self.view.borrow().set, &set) {
             return;
         }
         let view = &mut *self.view.borrow_mut();
-        let peer = |endpoint: &Arc<Endpoint>| {
-            let known = view.peers.iter().find(|peer| peer.endpoint.addr == endpoint.addr);
-            match known {
-                Some(known) if Arc::ptr_eq(&known.endpoint, endpoint) => Rc::clone(known),
-                Some(known) if *known.pool.transport() == endpoint.transport => Rc::new(Peer {
-                    endpoint: Arc::clone(endpoint),
-                    pool: Rc::clone(&known.pool),
-                    metrics: self.metrics.endpoint(&endpoint.labels),
-                    load: Rc::clone(&known.load),
-                }),
-                _ => {
-                    let metrics = self.metrics.endpoint(&endpoint.labels);
-                    let (transport, health) = (endpoint.transport.clone(), Arc::clone(&endpoint.health));
-                    let pool = Pool::new(transport, health, Rc::clone(&self.settings), Rc::clone(&metrics));
-                    Rc::new(Peer {
-                        endpoint: Arc::clone(endpoint),
-                        pool,
-                        metrics,
-                        load: Rc::new(PeerLoad {
-                            ewma: RefCell::new(PeakEwma::new(backend.setup.ewma, now)),
-                            inflight: Cell::new(0),
-                        }),
-                    })
-                }
-            }
-        };
-        let peers = set.endpoints.iter().map(peer).collect();
+        let peers = set.endpoints.iter().map(|endpoint| self.peer(backend, view, endpoint, now)).collect();
+        for metrics in [self.http.get(), self.tcp.get()].into_iter().flatten() {
+            changes(&view.set, &set).for_each(|update| metrics.updated(update));
+        }
         *view = View { set: Arc::clone(&set), peers };
     }
-}
 
-impl Ticket {
-    fn new(peer: Rc<Peer>, backend: Arc<Backend>, admission: Admission) -> Self {
-        peer.load.inflight.set(peer.load.inflight.get() + 1);
-        Self { peer, backend, admission, settled: Cell::new(false) }
-    }
-
-    /// The endpoint.
-    pub(super) fn peer(&self) -> &Rc<Peer> {
-        &self.peer
-    }
-
-    /// A response began after this time.
-    pub(super) fn answered(&self, after: Duration) {
-        self.peer.load.ewma.borrow_mut().record(after, Instant::now());
-    }
-
-    /// How the use went, for failure accrual; the first word counts.
-    pub(super) fn settle(&self, success: bool) {
-        if self.settled.replace(true) {
-            return;
-        }
-        let (requests, now) = (&self.peer.endpoint.health.requests, Instant::now());
-        let changed = if success {
-            requests.success(self.admission)
-        } else {
-            requests.failure(self.admission, self.backend.may_eject(now), rand::random(), now)
-        };
-        if changed {
-            tracing::info!(endpoint = %self.peer.endpoint.addr, back = success, backend = %self.backend.name, "failure accrual");
-            self.backend.standing(now);
-            if success {
-                self.backend.recovered.notify_waiters();
+    fn peer(&self, backend: &Backend, view: &View, endpoint: &Arc<Endpoint>, now: Instant) -> Rc<Peer> {
+        // Sets are in the order of addresses.
+        let known = view.peers.binary_search_by_key(&endpoint.addr, |peer| peer.endpoint.addr);
+        match known.ok().map(|index| &view.peers[index]) {
+            Some(known) if Arc::ptr_eq(&known.endpoint, endpoint) => Rc::clone(known),
+            Some(known) if *known.pool.transport() == endpoint.transport => Rc::new(Peer {
+                endpoint: Arc::clone(endpoint),
+                pool: Rc::clone(&known.pool),
+                metrics: self.common.metrics.endpoint(&endpoint.labels),
+                load: Rc::clone(&known.load),
+            }),
+            _ => {
+                let metrics = self.common.metrics.endpoint(&endpoint.labels);
+                let (transport, health) = (endpoint.transport.clone(), Arc::clone(&endpoint.health));
+                let pool =
+                    Pool::new(transport, health, Rc::clone(&self.common.settings), Rc::clone(&metrics));
+                let ewma = RefCell::new(PeakEwma::new(backend.setup.ewma, now));
+                let load = Rc::new(PeerLoad { ewma, inflight: Cell::new(0) });
+                Rc::new(Peer { endpoint: Arc::clone(endpoint), pool, metrics, load })
             }
         }
     }
 }
 
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        let inflight = &self.peer.load.inflight;
-        inflight.set(inflight.get().saturating_sub(1));
+/// What changed between two sets, in the words of Linkerd's metrics.
+fn changes(old: &EndpointSet, new: &EndpointSet) -> impl Iterator<Item = P2cUpdate> + use<> {
+    let lacks = |set: &EndpointSet, addr| set.endpoints.binary_search_by_key(&addr, |e| e.addr).is_err();
+    let first = old.known == Known::Pending && new.known == Known::Present;
+    let added = !first && new.endpoints.iter().any(|e| lacks(old, e.addr));
+    let removed = old.endpoints.iter().any(|e| lacks(new, e.addr));
+    let gone = new.known == Known::Absent && old.known != Known::Absent;
+    let all = [
+        (first, P2cUpdate::Reset),
+        (added, P2cUpdate::Add),
+        (removed, P2cUpdate::Remove),
+        (gone, P2cUpdate::Gone),
+    ];
+    all.into_iter().filter_map(|(happened, update)| happened.then_some(update))
+}
+
+impl Peer {
+    /// What it carries; `None` where it cannot take one more.
+    fn load(&self, backend: &Backend, tried: &[SocketAddr], now: Instant) -> Option<Load> {
+        let endpoint = &self.endpoint;
+        if !endpoint.health.ready() || tried.contains(&endpoint.addr) || backend.is_full(endpoint) {
+            return None;
+        }
+        let rtt = self.load.ewma.borrow().seconds(now);
+        let factor = endpoint.health.age(now).map_or(1.0, |age| handicap(age, backend.setup.slow_start));
+        Some(Load { rtt: rtt * factor, inflight: self.load.inflight.get() })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ mod backends;
 
 pub use backends::Backends;
 
+use super::load::{self, Load};
 use super::policy::{Snapshot, forward_policy, policy, profile_policy};
 use crate::config::Config;
 use crate::control::{BACKOFF, ControlChannel};
@@ -15,6 +16,7 @@ use mesh_api::destination::{DestinationProfile, GetDestination};
 use mesh_api::outbound::outbound_policies_client::OutboundPoliciesClient;
 use mesh_api::outbound::{OutboundPolicy, TrafficSpec, traffic_spec};
 use mesh_api::tonic::{Code, Status, Streaming};
+use mesh_balance::{BudgetConfig, RetryBudget};
 use mesh_types::Authority;
 use parking_lot::Mutex;
 use std::fmt;
@@ -59,6 +61,7 @@ struct Inner {
     policies: OutboundPoliciesClient<ControlChannel>,
     destinations: DestinationClient<ControlChannel>,
     backends: Backends,
+    load: Arc<Load>,
     control: Handle,
     targets: Mutex<AHashMap<Target, SnapshotReceiver>>,
 }
@@ -84,7 +87,14 @@ impl Discovery {
         let backends = Backends::new(Arc::clone(&config), destinations.clone(), control.clone());
         let policies = OutboundPoliciesClient::new(policy);
         let targets = Mutex::default();
-        Self(Arc::new(Inner { config, policies, destinations, backends, control, targets }))
+        let load = Load::new(&config.outbound);
+        load::watch(&load, &control);
+        Self(Arc::new(Inner { config, policies, destinations, backends, load, control, targets }))
+    }
+
+    /// What the proxy has taken on.
+    pub(super) fn load(&self) -> &Arc<Load> {
+        &self.0.load
     }
 
     /// What is known about `target`, now and later. It is kept while receivers live, and a little longer.
@@ -132,11 +142,14 @@ async fn follow(inner: Arc<Inner>, target: Target, sender: watch::Sender<Option<
             watch_profile(&inner, &target, &profile_sender),
         )
     };
+    let mut budget = Budget::new();
     let publish = async {
         loop {
             let (policy, profile) =
                 (policies.borrow_and_update().clone(), profiles.borrow_and_update().clone());
-            if let Some(snapshot) = combine(&inner, &target, policy, profile) {
+            budget.follow(&profile);
+            if let Some(mut snapshot) = combine(&inner, &target, policy, profile) {
+                snapshot.budget = Arc::clone(&budget.current);
                 sender.send_replace(Some(Arc::new(snapshot)));
             }
             // The senders live as long as this task.
@@ -158,6 +171,34 @@ async fn follow(inner: Arc<Inner>, target: Target, sender: watch::Sender<Option<
         _ = sources => {}
         () = publish => {}
         () = idle => tracing::debug!(%target, "destination is not used any more"),
+    }
+}
+
+/// The retry budget of a destination. It outlives the snapshots, as what was retried is not forgotten with them.
+struct Budget {
+    config: BudgetConfig,
+    current: Arc<RetryBudget>,
+}
+
+impl Budget {
+    fn new() -> Self {
+        let config = BudgetConfig::default();
+        Self { config, current: Arc::new(RetryBudget::new(config, std::time::Instant::now())) }
+    }
+
+    /// Takes what a profile says of it, where there is one.
+    fn follow(&mut self, profile: &Said<DestinationProfile>) {
+        let Said::Something(DestinationProfile { retry_budget: Some(said), .. }) = profile else { return };
+        let ttl = said.ttl.and_then(|ttl| ttl.try_into().ok()).filter(|ttl: &Duration| !ttl.is_zero());
+        let config = BudgetConfig {
+            ratio: f64::from(said.retry_ratio),
+            min_per_second: said.min_retries_per_second,
+            ttl: ttl.unwrap_or(BudgetConfig::default().ttl),
+        };
+        if config != self.config {
+            let current = Arc::new(RetryBudget::new(config, std::time::Instant::now()));
+            *self = Self { config, current };
+        }
     }
 }
 
@@ -201,11 +242,10 @@ fn combine(
 /// A name without a policy is not served.
 fn refused(target: &Target) -> Snapshot {
     let refused = Some(format!("no policy for {target}"));
-    let opaque = super::policy::Opaque { refused, backends: super::policy::Distribution::Empty };
-    Snapshot {
-        parent: mesh_metrics::Labels::new(),
-        protocol: super::policy::Protocol::Opaque(Arc::new(opaque)),
-    }
+    let labels = mesh_metrics::Labels::new();
+    let backends = super::policy::Distribution::Empty;
+    let opaque = super::policy::Opaque { labels: labels.clone(), refused, backends };
+    Snapshot::new(labels, super::policy::Protocol::Opaque(Arc::new(opaque)))
 }
 
 async fn watch_policy(inner: &Inner, target: &Target, sender: &watch::Sender<Said<OutboundPolicy>>) {

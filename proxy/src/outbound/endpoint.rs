@@ -1,8 +1,12 @@
 //! Where requests can go: endpoints with what is needed to reach them, and the state that all workers share about them.
 
+mod health;
+
+pub use health::{Ailing, Health};
+
 use ahash::AHashMap;
 use http::uri::Authority as UriAuthority;
-use mesh_balance::{Backoff, Breaker, BreakerConfig, BreakerStatus, EwmaConfig, Standing, Tier, Weights};
+use mesh_balance::{Backoff, BreakerConfig, EwmaConfig, Standing, Tier, Weights};
 use mesh_metrics::Labels;
 use mesh_tls::ServerName;
 use mesh_types::Identity;
@@ -11,13 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
-
-/// Ejection after a failed connection attempt. Its end is probed by a connection made in the background, never by a
-/// request, so it can be short.
-const CONNECT_BREAKER: BreakerConfig = BreakerConfig {
-    max_failures: 1,
-    backoff: Backoff { min: Duration::from_millis(100), max: Duration::from_secs(3), jitter: 0.3 },
-};
 
 /// One place a request can be sent to.
 #[derive(Debug)]
@@ -56,6 +53,19 @@ pub struct Transport {
     pub authority: Option<UriAuthority>,
     /// HTTP/2 keep-alive: interval, timeout, whether without streams too.
     pub keep_alive: Option<(Duration, Duration, bool)>,
+    /// HTTP/2 flow control, where discovery sets it.
+    pub flow_control: Option<FlowControl>,
+}
+
+/// HTTP/2 flow control of connections to an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowControl {
+    /// Stream window, bytes; 0 leaves the default.
+    pub stream_window: u32,
+    /// Connection window, bytes; 0 leaves the default.
+    pub connection_window: u32,
+    /// Windows grow with what the path holds.
+    pub adaptive: bool,
 }
 
 /// What an endpoint's proxy understands.
@@ -67,34 +77,6 @@ pub enum Hint {
     Http2,
     /// Bytes.
     Opaque,
-}
-
-/// How an endpoint fares, as all workers of the proxy have seen it.
-#[derive(Debug)]
-pub struct Health {
-    /// Connection attempts.
-    pub connect: Breaker,
-    /// Requests.
-    pub requests: Breaker,
-}
-
-impl Health {
-    /// In good standing.
-    pub fn new(accrual: BreakerConfig, now: Instant) -> Self {
-        Self { connect: Breaker::new(CONNECT_BREAKER, now), requests: Breaker::new(accrual, now) }
-    }
-
-    /// Whether it carries traffic.
-    pub fn ready(&self, now: Instant) -> bool {
-        self.connect.status(now) == BreakerStatus::Closed
-            && self.requests.status(now) == BreakerStatus::Closed
-    }
-
-    /// Whether it can be connected to and may be tried with one request.
-    pub fn on_probation(&self, now: Instant) -> bool {
-        self.connect.status(now) == BreakerStatus::Closed
-            && self.requests.status(now) == BreakerStatus::Probation
-    }
 }
 
 /// What discovery says about a backend.
@@ -140,6 +122,10 @@ pub struct Setup {
     pub queue_capacity: usize,
     /// How long a request may wait, and after which the backend fails at once.
     pub failfast_timeout: Duration,
+    /// Time over which an endpoint that joins others gets its share; zero gives it at once.
+    pub slow_start: Duration,
+    /// Requests and connections that one endpoint takes at a time; 0 means any number.
+    pub max_in_flight: u32,
 }
 
 impl Default for Setup {
@@ -148,10 +134,12 @@ impl Default for Setup {
         let backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_secs(60), jitter: 0.5 };
         Self {
             ewma: EwmaConfig::default(),
-            accrual: BreakerConfig { max_failures: 0, backoff },
+            accrual: BreakerConfig { max_failures: 0, success_rate: None, backoff, honor_retry_after: false },
             min_ready: 0,
             queue_capacity: 100,
             failfast_timeout: Duration::from_secs(3),
+            slow_start: Duration::ZERO,
+            max_in_flight: 0,
         }
     }
 }
@@ -163,10 +151,14 @@ pub struct Backend {
     pub id: usize,
     /// What it is called in messages.
     pub name: Arc<str>,
+    /// What metrics say about it (`backend_*`).
+    pub labels: Labels,
     /// How it is set up.
     pub setup: Setup,
     /// The endpoints.
     pub endpoints: watch::Receiver<Arc<EndpointSet>>,
+    /// How many of them are out of use.
+    pub ailing: Arc<Ailing>,
     /// Told when an endpoint comes back or connects.
     pub recovered: Notify,
     /// Its standing as a tier.
@@ -183,15 +175,19 @@ impl Backend {
     /// A backend over `endpoints`.
     pub fn new(
         name: Arc<str>,
+        labels: Labels,
         setup: Setup,
         endpoints: watch::Receiver<Arc<EndpointSet>>,
+        ailing: Arc<Ailing>,
         now: Instant,
     ) -> Arc<Self> {
         Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Relaxed),
             name,
+            labels,
             setup,
             endpoints,
+            ailing,
             recovered: Notify::new(),
             tier: Tier::new(now),
             waiting: AtomicUsize::new(0),
@@ -210,7 +206,8 @@ impl Backend {
         if set.known == Known::Pending {
             return None;
         }
-        let ready = set.endpoints.iter().any(|e| e.health.ready(now));
+        let all_well = self.ailing.is_none() && !set.endpoints.is_empty();
+        let ready = all_well || set.endpoints.iter().any(|e| e.health.ready());
         let trial = !ready && set.endpoints.iter().any(|e| e.health.on_probation(now));
         Some(self.tier.observe(ready, trial, now))
     }
@@ -223,10 +220,9 @@ impl Backend {
     }
 
     /// Why no endpoint can take a request, in words for the client.
-    pub fn reason(&self, now: Instant) -> String {
+    pub fn reason(&self) -> String {
         let set = self.endpoints.borrow();
-        let (total, ready) =
-            (set.endpoints.len(), set.endpoints.iter().filter(|e| e.health.ready(now)).count());
+        let (total, ready) = (set.endpoints.len(), set.endpoints.iter().filter(|e| e.health.ready()).count());
         match set.known {
             Known::Pending => format!("{} (endpoints not known yet)", self.name),
             Known::Absent => format!("{} (no such service)", self.name),
@@ -235,9 +231,22 @@ impl Backend {
     }
 
     /// Whether one more endpoint may be ejected.
-    pub fn may_eject(&self, now: Instant) -> bool {
+    pub fn may_eject(&self) -> bool {
         let floor = self.setup.min_ready;
-        floor == 0 || self.endpoints.borrow().endpoints.iter().filter(|e| e.health.ready(now)).count() > floor
+        floor == 0 || self.endpoints.borrow().endpoints.iter().filter(|e| e.health.ready()).count() > floor
+    }
+
+    /// Whether endpoints are ready, and each has all the requests it may have.
+    pub fn is_busy(&self) -> bool {
+        let set = self.endpoints.borrow();
+        let mut ready = set.endpoints.iter().filter(|e| e.health.ready()).peekable();
+        ready.peek().is_some() && ready.all(|endpoint| self.is_full(endpoint))
+    }
+
+    /// Whether an endpoint has all the requests it may have at a time.
+    pub fn is_full(&self, endpoint: &Endpoint) -> bool {
+        let most = self.setup.max_in_flight;
+        most > 0 && endpoint.health.in_flight().load(Relaxed) >= most
     }
 }
 
@@ -262,6 +271,11 @@ impl Members {
     /// Removes an endpoint.
     pub fn remove(&mut self, addr: SocketAddr) {
         self.members.remove(&addr);
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
     }
 
     /// Removes all.

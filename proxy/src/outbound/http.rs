@@ -1,34 +1,41 @@
-//! The path of a request: route → filters → endpoint → send → account, again where that is safe.
+//! The path of a request: match → filters → distribution → backend, again where that is safe.
 
 mod account;
 mod attempt;
+mod overrides;
+mod send;
+mod verdict;
 
 use super::Outbound;
-use super::balancer::{Ticket, Use};
+use super::balancer::Use;
 use super::discovery::SnapshotReceiver;
-use super::metrics::{BackendMetrics, RouteMetrics};
-use super::policy::{Http as HttpPolicy, HttpRule, Protocol, RouteBackend, Snapshot};
+use super::metrics::{BackendMetrics, Ended, RouteMetrics};
+use super::policy::{Distribution, Http as HttpPolicy, HttpRule, Protocol, RouteBackend, Snapshot, Terms};
 use crate::body::Body;
 use crate::error::{Error, is_grpc};
-use crate::http::limit::Limited;
+use crate::http::limit::{self, Clock};
+use crate::http::replay::Keeping;
 use crate::http::server::Handler;
-use crate::http::{orig_proto, upgrade};
+use crate::http::upgrade;
 use ::http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
-use account::{Account, Verdict, verdict};
+use account::Route;
 pub use attempt::RetrySafe;
-use attempt::{Client, Template};
+use attempt::{Client, KEPT, Template};
+use mesh_metrics::Labels;
 use mesh_net::Http;
 use mesh_rules::{ShortCircuit, apply_request, apply_response};
 use mesh_types::headers;
+use send::{Answer, Sending};
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
+use verdict::{Attempts, Step};
 
-/// Endpoints a request is tried on when nothing of it reached an application.
-const MAX_SAFE_ATTEMPTS: usize = 8;
+/// Routes, or routes and hosts, whose metric handles one connection keeps.
+const MAX_RESOLVED: usize = 256;
 
 const RETRY_SAFE: HeaderName = HeaderName::from_static(headers::RETRY_SAFE);
 
@@ -48,9 +55,18 @@ struct Resolved {
     routes: Vec<Rc<ResolvedRule>>,
 }
 
+/// What all attempts of one request have in common.
+struct Exchange<'a> {
+    route: &'a ResolvedRule,
+    template: &'a Template,
+    clock: Option<&'a Rc<Clock>>,
+    grpc: bool,
+}
+
 /// A rule with its metric handles. Holding the rule keeps its address, and those of its backends, its own.
 struct ResolvedRule {
     rule: Arc<HttpRule>,
+    hostname: Option<String>,
     metrics: RouteMetrics,
     backends: RefCell<Vec<(*const RouteBackend, Rc<BackendMetrics>)>>,
 }
@@ -70,57 +86,57 @@ impl Service {
     /// # Errors
     /// Why there is no answer; [`Error::retry_safe`] says whether nothing of the request reached an application.
     pub async fn call(&self, mut request: Request<Body>) -> Result<Response<Body>, Error> {
+        let began = Instant::now();
+        self.outbound.common.load.admit()?;
         let snapshot = self.snapshot()?;
         let policy = self.policy(&snapshot)?;
         let found = mesh_rules::find(&policy.routes, &request).ok_or(Error::RouteNotFound)?;
-        let (route, by) = (self.resolve(&snapshot, found.value), found.by);
-        let rule = &route.rule;
+        let (route, by) = (self.resolve(&snapshot, found.value, self.hostname(&request)), found.by);
+        let rule = &*route.rule;
+        let terms = overrides::take(request.headers_mut(), &rule.terms, rule.allow_overrides);
         if let Err(answer) = apply_request(&rule.filters, &mut request, by, rand::random()) {
-            route.metrics.statuses.inc(None, "");
+            route.metrics.ended(Ended::default(), began.elapsed());
             return short_circuit(answer);
         }
         let client_upgrade = upgrade::of_request(&mut request);
         let connect = *request.method() == ::http::Method::CONNECT;
         let client = Client::of(&request);
-        let template = Template::new(request, rule.retry.as_ref().map(|retry| retry.max_bytes));
-        let attempts = self.attempts(&route, &template);
-        let limit = [rule.timeouts.request, rule.timeouts.response].into_iter().flatten().min();
-        let deadline = limit.map(|limit| (tokio::time::Instant::now() + limit, limit));
-        let result = match deadline {
-            Some((deadline, limit)) => match tokio::time::timeout_at(deadline, attempts).await {
-                Ok(result) => result,
-                Err(_) => Err(Error::RequestTimeout(limit)),
-            },
-            None => attempts.await,
-        };
-        match &result {
-            Ok(response) => route.metrics.statuses.inc(Some(response.status()), ""),
-            Err(error) => route.metrics.statuses.inc(None, error.label()),
+        let clock = Clock::start(terms.timeouts);
+        let template = Template::new(request, || self.keeping(&route, &terms, clock.as_ref()));
+        let exchange =
+            Exchange { route: &route, template: &template, clock: clock.as_ref(), grpc: template.is_grpc() };
+        let tiered = matches!(&rule.backends, Distribution::First(tiers, _) if tiers.len() > 1);
+        if tiered || terms.retry.is_some() {
+            snapshot.budget.deposit(began);
         }
-        let mut response = result?;
+        let attempts =
+            Attempts::new(&template, terms.retry.as_ref(), &snapshot.budget, &route.metrics, tiered);
+        let answer = match limit::within(clock.as_deref(), self.attempts(&exchange, attempts)).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                route.metrics.ended(Ended { error: error.label(), ..Ended::default() }, began.elapsed());
+                return Err(error);
+            }
+        };
+        let mut response = answer.give(Route { rule: Rc::clone(&route), began }, clock.as_ref());
         apply_response(&rule.filters, response.headers_mut());
         client.finish(&mut response);
         upgrade::join(client_upgrade, connect, &mut response, &self.outbound.drain, || {
             let mut snapshots = self.snapshots.clone();
             async move { drop(super::forbidden(&mut snapshots).await) }
         });
-        Ok(match deadline {
-            None => response,
-            Some((deadline, limit)) => {
-                response.map(|body| Body::Limited(Box::new(Limited::new(body, deadline, limit))))
-            }
-        })
+        Ok(response)
     }
 
     /// Tries endpoints until one answers: other endpoints and tiers as long as nothing reached an application, and by the
     /// route's retry policy.
-    async fn attempts(&self, route: &ResolvedRule, template: &Template) -> Result<Response<Body>, Error> {
-        let rule = &route.rule;
+    async fn attempts(&self, exchange: &Exchange<'_>, mut attempts: Attempts<'_>) -> Result<Answer, Error> {
+        let backends = &exchange.route.rule.backends;
         let mut tried: SmallVec<[SocketAddr; 4]> = SmallVec::new();
-        let mut last: Option<Result<Response<Body>, Error>> = None;
-        let (mut safe, mut retries, mut once_more) = (0, 0, true);
+        let mut last: Option<Result<Answer, Error>> = None;
+        let mut once_more = true;
         loop {
-            let (backend, ticket) = match self.outbound.place(&rule.backends, &tried, Use::Http).await {
+            let (backend, ticket) = match self.outbound.place(backends, &tried, Use::Http).await {
                 Ok(place) => place,
                 Err(error) => match last.take() {
                     // A connection that went away says nothing about the endpoint: where there is no other, it gets another.
@@ -133,36 +149,55 @@ impl Service {
                     last => return last.unwrap_or(Err(error)),
                 },
             };
-            let mut request = template.request(&ticket.peer().endpoint.transport)?;
-            if let Err(answer) = apply_request(&backend.filters, &mut request, None, rand::random()) {
-                return short_circuit(answer);
+            let peer = Rc::clone(ticket.peer());
+            if let Some(clock) = exchange.clock {
+                clock.restart();
+                if exchange.template.is_empty() {
+                    clock.sent();
+                }
             }
-            let addr = ticket.peer().endpoint.addr;
-            let limit = rule.retry.as_ref().filter(|r| retries < r.max).and_then(|r| r.timeout);
-            let metrics = self.backend_metrics(route, backend);
-            let result = attempt(backend, metrics, ticket, request, limit).await;
-            match verdict(&result, rule.retry.as_ref(), template.is_idempotent()) {
-                Verdict::Final => return result,
-                Verdict::Safe => {
-                    safe += 1;
-                    if safe >= MAX_SAFE_ATTEMPTS || !template.can_repeat() {
-                        return result;
-                    }
-                    tracing::debug!(destination = self.name, endpoint = %addr, "trying elsewhere");
-                    tried.push(addr);
+            let mut request = exchange.template.request(&peer.endpoint.transport)?;
+            if !backend.filters.is_empty() {
+                backend_filters(backend, &mut request)?;
+            }
+            let sending = Sending {
+                backend,
+                metrics: self.backend_metrics(exchange.route, backend),
+                ticket,
+                request,
+                limit: attempts.limit(),
+                clock: exchange.clock,
+                grpc: exchange.grpc,
+            };
+            let mut result = sending.send().await;
+            if let Some(Ok(answer)) = last.take() {
+                answer.discard();
+            }
+            if attempts.retry.is_some_and(|retry| !retry.grpc.is_empty()) {
+                result = match result {
+                    Ok(answer) => answer.peeked(&self.outbound.common.load.bodies).await,
+                    failed => failed,
+                };
+            }
+            match attempts.after(&result) {
+                Step::Give => return result,
+                Step::Elsewhere => {
+                    tracing::debug!(destination = self.name, endpoint = %peer.endpoint.addr, "trying elsewhere");
+                    tried.push(peer.endpoint.addr);
                 }
-                Verdict::Retry => {
-                    let Some(retry) = rule.retry.as_ref().filter(|r| retries < r.max) else { return result };
-                    if !template.can_repeat() {
-                        return result;
-                    }
-                    let delay = retry.backoff.map_or(Duration::ZERO, |b| b.delay(retries, rand::random()));
-                    retries += 1;
-                    route.metrics.retries.inc();
-                    tokio::time::sleep(delay).await;
-                }
+                Step::Again(pause) => tokio::time::sleep(pause).await,
             }
             last = Some(result);
+        }
+    }
+
+    /// What is kept of a request's body.
+    fn keeping(&self, route: &ResolvedRule, terms: &Terms, clock: Option<&Rc<Clock>>) -> Keeping {
+        Keeping {
+            limit: terms.retry.as_ref().map_or(0, |retry| retry.max_bytes).max(KEPT),
+            memory: Arc::clone(&self.outbound.common.load.bodies),
+            clock: clock.cloned(),
+            frames: Some(route.metrics.frames.clone()),
         }
     }
 
@@ -185,16 +220,39 @@ impl Service {
         }
     }
 
-    fn resolve(&self, snapshot: &Arc<Snapshot>, rule: &Arc<HttpRule>) -> Rc<ResolvedRule> {
+    /// The host that metrics name, where they do.
+    fn hostname<'a>(&self, request: &'a Request<Body>) -> Option<&'a str> {
+        if !self.outbound.config.outbound.hostname_labels {
+            return None;
+        }
+        let field = || request.headers().get(header::HOST)?.to_str().ok();
+        let host = request.uri().host().or_else(field).unwrap_or_default();
+        let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+        Some(name.map_or(host, |(name, _)| name))
+    }
+
+    fn resolve(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        rule: &Arc<HttpRule>,
+        hostname: Option<&str>,
+    ) -> Rc<ResolvedRule> {
         let resolved = &mut *self.resolved.borrow_mut();
         if !resolved.snapshot.as_ref().is_some_and(|known| Arc::ptr_eq(known, snapshot)) {
             *resolved = Resolved { snapshot: Some(Arc::clone(snapshot)), routes: Vec::new() };
         }
-        if let Some(found) = resolved.routes.iter().find(|known| Arc::ptr_eq(&known.rule, rule)) {
+        let same = |known: &&Rc<ResolvedRule>| {
+            Arc::ptr_eq(&known.rule, rule) && known.hostname.as_deref() == hostname
+        };
+        if let Some(found) = resolved.routes.iter().find(same) {
             return Rc::clone(found);
         }
-        let metrics = self.outbound.metrics.route(&rule.labels);
-        let found = ResolvedRule { rule: Arc::clone(rule), metrics, backends: RefCell::default() };
+        if resolved.routes.len() >= MAX_RESOLVED {
+            resolved.routes.clear();
+        }
+        let hostname = hostname.map(ToOwned::to_owned);
+        let metrics = self.outbound.common.metrics.route(&named(&rule.labels, hostname.as_ref()), rule.grpc);
+        let found = ResolvedRule { rule: Arc::clone(rule), hostname, metrics, backends: RefCell::default() };
         resolved.routes.push(Rc::new(found));
         Rc::clone(&resolved.routes[resolved.routes.len() - 1])
     }
@@ -205,10 +263,17 @@ impl Service {
         if let Some((_, found)) = backends.iter().find(|(known, _)| std::ptr::eq(*known, key)) {
             return Rc::clone(found);
         }
-        let metrics = Rc::new(self.outbound.metrics.backend(&backend.labels));
+        let labels = named(&backend.labels, route.hostname.as_ref());
+        let metrics = self.outbound.common.metrics.backend(&labels, route.rule.grpc);
+        let metrics = Rc::new(metrics);
         backends.push((key, Rc::clone(&metrics)));
         metrics
     }
+}
+
+/// Labels with the host, where metrics name it.
+fn named(labels: &Labels, hostname: Option<&String>) -> Labels {
+    hostname.map_or_else(|| labels.clone(), |name| labels.with("hostname", name.clone()))
 }
 
 impl Handler for Service {
@@ -217,82 +282,50 @@ impl Handler for Service {
         match Service::call(&self, request).await {
             Ok(response) => response,
             Err(error) => {
-                self.outbound.metrics.http_error(&self.name, &error);
+                self.outbound.common.metrics.http_error(&self.name, &error);
                 tracing::info!(destination = self.name, %error, "request failed");
                 error.response(grpc)
             }
         }
     }
-}
 
-/// Sends a request to one endpoint.
-async fn attempt(
-    backend: &RouteBackend,
-    metrics: Rc<BackendMetrics>,
-    ticket: Ticket,
-    request: Request<Body>,
-    limit: Option<Duration>,
-) -> Result<Response<Body>, Error> {
-    let started = Instant::now();
-    metrics.requests.inc();
-    ticket.peer().metrics.requests.inc();
-    let grpc = is_grpc(request.headers());
-    let sending = ticket.peer().pool.send(request);
-    let result = match limit {
-        None => sending.await,
-        Some(limit) => match tokio::time::timeout(limit, sending).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::ResponseTimeout(limit)),
-        },
-    };
-    match result {
-        Ok(mut response) => {
-            ticket.answered(started.elapsed());
-            metrics.statuses.inc(Some(response.status()), "");
-            orig_proto::restore_response(&mut response);
-            if ticket.peer().endpoint.transport.tls.is_none() {
-                // Only proxies of the mesh are believed that nothing reached an application.
-                response.headers_mut().remove(&RETRY_SAFE);
-            }
-            apply_response(&backend.filters, response.headers_mut());
-            Ok(Account::of(ticket, metrics, &response, grpc, started).observe(response))
-        }
-        Err(error) => {
-            metrics.statuses.inc(None, error.label());
-            // Failed connections are accounted for where they are made.
-            if !matches!(error, Error::Connect { .. } | Error::ConnectTimeout { .. } | Error::Tls { .. }) {
-                ticket.settle(false);
-            }
-            Err(error)
-        }
+    fn refuse(&self, error: &Error) -> Response<Body> {
+        self.outbound.common.metrics.http_error(&self.name, error);
+        tracing::info!(destination = self.name, %error, "request refused");
+        error.response(false)
     }
 }
 
 /// The answer a filter gives in place of the destination.
 fn short_circuit(answer: ShortCircuit) -> Result<Response<Body>, Error> {
-    let mut response = Response::new(Body::Empty);
     match answer {
-        ShortCircuit::Fail { status, grpc: None, message } => {
-            return Err(Error::Injected { status, message });
-        }
+        ShortCircuit::Fail { status, grpc: None, message } => Err(Error::Injected { status, message }),
         ShortCircuit::Fail { grpc: Some(code), message, .. } => {
-            let map = response.headers_mut();
-            map.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-            map.insert("grpc-status", HeaderValue::from(u16::from(code)));
-            if let Ok(message) = HeaderValue::from_str(&message) {
-                map.insert("grpc-message", message.clone());
-                map.insert(headers::PROXY_ERROR, message);
-            }
+            Err(Error::InjectedGrpc { code: u32::from(code), message })
         }
         ShortCircuit::Redirect { status, location } => {
-            *response.status_mut() = status;
             let location = HeaderValue::from_str(&location).map_err(|_| Error::Injected {
                 status: StatusCode::INTERNAL_SERVER_ERROR,
                 message: "the route redirects to an invalid location".to_owned(),
             })?;
+            let mut response = Response::new(Body::Empty);
+            *response.status_mut() = status;
             response.headers_mut().insert(header::LOCATION, location);
             response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+            Ok(response)
         }
     }
-    Ok(response)
+}
+
+/// Lets the filters of a backend work on a request that goes there.
+fn backend_filters(backend: &RouteBackend, request: &mut Request<Body>) -> Result<(), Error> {
+    let Err(answer) = apply_request(&backend.filters, request, None, rand::random()) else { return Ok(()) };
+    Err(match short_circuit(answer) {
+        Err(error) => error,
+        // Where to redirect to is for routes to say.
+        Ok(_) => Error::Injected {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            message: "a backend of the route redirects, which only a route can".to_owned(),
+        },
+    })
 }

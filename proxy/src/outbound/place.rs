@@ -3,6 +3,7 @@
 use super::Outbound;
 use super::balancer::{Ticket, Use};
 use super::endpoint::{Backend, Known};
+use super::metrics::BalancerMetrics;
 use super::policy::{Distribution, RouteBackend};
 use crate::error::Error;
 use mesh_balance::{Choice, Standing, choose};
@@ -42,12 +43,11 @@ impl Outbound {
             let untried = set.endpoints.iter().any(|e| !tried.contains(&e.addr));
             set.known == Known::Pending || untried
         };
-        let now = Instant::now();
         let Some(waiting_for) = backends.iter().copied().find(hopeful) else {
-            return Err(Error::NoEndpoints(reasons(&backends, now).into()));
+            return Err(Error::NoEndpoints(reasons(&backends).into()));
         };
         if waiting_for.backend.failfast.load(Relaxed) {
-            return Err(Error::Failfast(reasons(&backends, now).into()));
+            return Err(Error::Failfast(reasons(&backends).into()));
         }
         self.wait(distribution, &waiting_for.backend, tried, for_).await
     }
@@ -59,7 +59,8 @@ impl Outbound {
         tried: &[SocketAddr],
         for_: Use,
     ) -> Result<Place<'a>, Error> {
-        let _waiting = Waiting::begin(backend)?;
+        let balancer = self.balancer(backend);
+        let _waiting = Waiting::begin(backend, balancer.metrics(backend, for_))?;
         let deadline = Instant::now() + backend.setup.failfast_timeout;
         loop {
             // Either is only a reason to look again.
@@ -67,11 +68,16 @@ impl Outbound {
             if let Some(place) = self.try_place(distribution, tried, for_) {
                 return Ok(place);
             }
-            let now = Instant::now();
-            if now >= deadline {
-                backend.failfast.store(true, Relaxed);
-                return Err(Error::Failfast(reasons(&distribution.backends(), now).into()));
+            if Instant::now() < deadline {
+                continue;
             }
+            if backend.is_busy() {
+                return Err(Error::Overloaded("every endpoint has all the requests it may have"));
+            }
+            if !backend.failfast.swap(true, Relaxed) {
+                balancer.metrics(backend, for_).gate(false);
+            }
+            return Err(Error::Failfast(reasons(&distribution.backends()).into()));
         }
     }
 
@@ -82,8 +88,12 @@ impl Outbound {
         for_: Use,
     ) -> Option<Place<'a>> {
         let pick = |backend: &'a RouteBackend| {
-            let ticket = self.balancer(&backend.backend).pick(&backend.backend, tried, for_)?;
-            backend.backend.failfast.store(false, Relaxed);
+            let balancer = self.balancer(&backend.backend);
+            let ticket = balancer.pick(&backend.backend, tried, for_)?;
+            let failfast = &backend.backend.failfast;
+            if failfast.load(Relaxed) && failfast.swap(false, Relaxed) {
+                balancer.metrics(&backend.backend, for_).gate(true);
+            }
             Some((backend, ticket))
         };
         match distribution {
@@ -108,18 +118,34 @@ impl Outbound {
                 pick(chosen).or_else(|| up.chain(rest).find_map(|(backend, _)| pick(backend)))
             }
             Distribution::Random(list) => {
-                let total: u64 = list.iter().map(|(_, weight)| u64::from(*weight)).sum();
-                let mut ticket = if total == 0 { 0 } else { rand::rng().random_range(0..total) };
-                let drawn = list.iter().position(|(_, weight)| {
-                    let here = ticket < u64::from(*weight);
-                    ticket = ticket.saturating_sub(u64::from(*weight));
-                    here
-                })?;
-                let (before, from) = list.split_at(drawn);
-                from.iter().chain(before).filter(|(_, weight)| *weight > 0).find_map(|(b, _)| pick(b))
+                // A backend that has nothing to offer leaves its share to the others, in proportion to their weights.
+                let mut left: SmallVec<[&(RouteBackend, u32); 4]> =
+                    list.iter().filter(|(_, weight)| *weight > 0).collect();
+                while !left.is_empty() {
+                    let (backend, _) = left.remove(drawn(&left));
+                    if let Some(place) = pick(backend) {
+                        return Some(place);
+                    }
+                }
+                None
             }
         }
     }
+}
+
+/// The position of one of them at random, in proportion to their weights, which are not all zero.
+fn drawn(list: &[&(RouteBackend, u32)]) -> usize {
+    if list.len() == 1 {
+        return 0;
+    }
+    let total: u64 = list.iter().map(|(_, weight)| u64::from(*weight)).sum();
+    let mut ticket = rand::rng().random_range(0..total.max(1));
+    let found = list.iter().position(|(_, weight)| {
+        let here = ticket < u64::from(*weight);
+        ticket = ticket.saturating_sub(u64::from(*weight));
+        here
+    });
+    found.unwrap_or(0)
 }
 
 impl Distribution {
@@ -148,29 +174,35 @@ async fn discovered(tiers: &[RouteBackend]) {
     }
 }
 
-fn reasons(backends: &[&RouteBackend], now: Instant) -> String {
+fn reasons(backends: &[&RouteBackend]) -> String {
     if backends.is_empty() {
         return "the route (it has no backends)".to_owned();
     }
-    let reasons: Vec<_> = backends.iter().map(|b| b.backend.reason(now)).collect();
+    let reasons: Vec<_> = backends.iter().map(|b| b.backend.reason()).collect();
     reasons.join(", ")
 }
 
 /// One request in a backend's queue.
-struct Waiting<'a>(&'a Backend);
+struct Waiting<'a> {
+    backend: &'a Backend,
+    metrics: &'a BalancerMetrics,
+    since: Instant,
+}
 
 impl<'a> Waiting<'a> {
-    fn begin(backend: &'a Backend) -> Result<Self, Error> {
+    fn begin(backend: &'a Backend, metrics: &'a BalancerMetrics) -> Result<Self, Error> {
         if backend.waiting.fetch_add(1, Relaxed) >= backend.setup.queue_capacity {
             backend.waiting.fetch_sub(1, Relaxed);
             return Err(Error::Overloaded("too many requests wait for an endpoint"));
         }
-        Ok(Self(backend))
+        metrics.queued();
+        Ok(Self { backend, metrics, since: Instant::now() })
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Relaxed);
+        self.backend.waiting.fetch_sub(1, Relaxed);
+        self.metrics.unqueued(self.since.elapsed());
     }
 }

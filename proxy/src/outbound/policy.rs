@@ -5,12 +5,13 @@ mod convert;
 pub(super) use convert::{forward_policy, policy, profile_policy, sorted};
 
 use super::endpoint::Backend;
-use mesh_balance::Backoff;
+use crate::http::limit::Timeouts;
+use mesh_balance::{Backoff, BudgetConfig, RetryBudget};
 use mesh_metrics::Labels;
 use mesh_rules::{Filter, Route};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What is known about a destination.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub struct Snapshot {
     pub parent: Labels,
     /// What its clients speak.
     pub protocol: Protocol,
+    /// How much may be retried; one for all that this proxy sends there.
+    pub budget: Arc<RetryBudget>,
 }
 
 /// What a destination's clients speak.
@@ -59,19 +62,21 @@ pub struct HttpRule {
     pub filters: Vec<Filter>,
     /// Who gets the requests.
     pub backends: Distribution,
+    /// How requests are treated, unless they say otherwise.
+    pub terms: Terms,
+    /// Whether requests may say otherwise, by `l5d-*` fields.
+    pub allow_overrides: bool,
+    /// Whether it is a gRPC route, which has metrics of its own.
+    pub grpc: bool,
+}
+
+/// How long requests may take and what is tried again.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Terms {
     /// Time limits.
     pub timeouts: Timeouts,
     /// Which failures are tried again.
     pub retry: Option<Retry>,
-}
-
-/// Time limits of a rule.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Timeouts {
-    /// From the end of the request to the end of the response.
-    pub response: Option<Duration>,
-    /// From the beginning of the request to the end of the response.
-    pub request: Option<Duration>,
 }
 
 /// Which failures are tried again.
@@ -89,11 +94,15 @@ pub struct Retry {
     pub timeout: Option<Duration>,
     /// Between attempts.
     pub backoff: Option<Backoff>,
+    /// Whether the first pause is as long as the response asks (`Retry-After`), within the bounds of the backoff.
+    pub honor_retry_after: bool,
 }
 
 /// Opaque routes: the first one counts.
 #[derive(Debug)]
 pub struct Opaque {
+    /// What metrics say about the route (`route_*`, after `parent_*`).
+    pub labels: Labels,
     /// Connections are refused, for this reason.
     pub refused: Option<String>,
     /// Who gets the connections.
@@ -129,7 +138,38 @@ pub struct RouteBackend {
     pub labels: Labels,
 }
 
+impl Retry {
+    /// What is tried again where only a request's own `l5d-retry-*` fields speak of it: nothing yet, once, with the
+    /// pauses and the limit that Linkerd's policy controller writes.
+    pub fn blank() -> Self {
+        let (min, max) = (Duration::from_millis(25), Duration::from_millis(250));
+        Self {
+            max: 1,
+            max_bytes: 64 * 1024,
+            statuses: Vec::new(),
+            grpc: Vec::new(),
+            timeout: None,
+            backoff: Some(Backoff { min, max, jitter: 1.0 }),
+            honor_retry_after: false,
+        }
+    }
+
+    /// The pause before the attempt after `retries` others.
+    pub fn pause(&self, retries: u32, asked: Option<Duration>) -> Duration {
+        let Some(backoff) = self.backoff else { return Duration::ZERO };
+        let asked = asked.filter(|_| self.honor_retry_after);
+        let min = asked.map_or(backoff.min, |asked| asked.clamp(backoff.min, backoff.max.max(backoff.min)));
+        Backoff { min, ..backoff }.delay(retries, rand::random())
+    }
+}
+
 impl Snapshot {
+    /// A snapshot with a budget of its own.
+    pub fn new(parent: Labels, protocol: Protocol) -> Self {
+        let budget = RetryBudget::new(BudgetConfig::default(), Instant::now());
+        Self { parent, protocol, budget: Arc::new(budget) }
+    }
+
     /// Whether nothing gets through: the control plane has withdrawn or never gave access.
     pub fn forbidden(&self) -> Option<&str> {
         match &self.protocol {

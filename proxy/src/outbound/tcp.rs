@@ -1,6 +1,6 @@
 //! Bytes: one endpoint for each connection, cut when the control plane withdraws access.
 
-use super::balancer::Use;
+use super::balancer::{Outcome, Ticket, Use};
 use super::discovery::SnapshotReceiver;
 use super::policy::{Opaque, Protocol, Snapshot};
 use super::{DISCOVERY_TIMEOUT, Outbound, first, forbidden};
@@ -24,23 +24,27 @@ impl Outbound {
     {
         let unknown = || Error::NoEndpoints("a destination that is not known yet".into());
         let snapshot = first(&mut snapshots, DISCOVERY_TIMEOUT).await.ok_or_else(unknown)?;
-        self.metrics.protocol("opaq", &snapshot.parent);
+        self.common.metrics.protocol("opaq", &snapshot.parent);
         if let Some(reason) = snapshot.forbidden() {
             return Err(Error::Forbidden(reason.to_owned().into()));
         }
+        self.common.load.admit()?;
         let opaque = opaque(&snapshot)?;
         let (mut server, ticket) = self.connect(&opaque).await?;
-        tokio::select! {
+        let (route, to) = (self.common.metrics.tcp_route(&opaque.labels), ticket.peer().endpoint.addr);
+        route.opened(to);
+        let result = tokio::select! {
             result = copy_bidirectional(&mut io, &mut server, |_, _| ()) => {
-                drop(ticket);
                 result.map_err(|error| Error::Io(error.source))
             }
             reason = forbidden(&mut snapshots) => Err(Error::Forbidden(reason.into())),
-        }
+        };
+        route.closed(to, result.as_ref().err().map_or("", Error::label));
+        result
     }
 
     /// Connects to one endpoint after the other until one answers.
-    async fn connect(&self, opaque: &Opaque) -> Result<(PeerIo, super::balancer::Ticket), Error> {
+    async fn connect(&self, opaque: &Opaque) -> Result<(PeerIo, Ticket), Error> {
         let mut tried: SmallVec<[SocketAddr; 4]> = SmallVec::new();
         let mut failed = None;
         loop {
@@ -52,7 +56,7 @@ impl Outbound {
             match ticket.peer().pool.open().await {
                 Ok(io) => {
                     ticket.answered(started.elapsed());
-                    ticket.settle(true);
+                    ticket.settle(Outcome::SUCCESS);
                     return Ok((io, ticket));
                 }
                 Err(error) => {

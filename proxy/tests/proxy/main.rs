@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![allow(dead_code, reason = "some helpers serve the gateway's tests only")]
 
+mod accrual;
 mod app;
 mod control;
 mod destinations;
@@ -15,3 +16,5 @@ mod observability;
 mod outbound;
 mod peers;
 mod protocols;
+mod resilience;
+mod scripted;

@@ -17,8 +17,13 @@ pub(crate) const VIRTUAL: &str = "10.43.0.9:80";
 
 /// A client's proxy whose application connects to [`VIRTUAL`].
 pub(crate) async fn client(mesh: &Arc<Mesh>) -> Proxy {
+    client_with(mesh, &[]).await
+}
+
+/// As [`client`], with settings.
+pub(crate) async fn client_with(mesh: &Arc<Mesh>, settings: &[(&str, &str)]) -> Proxy {
     let outbound = VIRTUAL.parse().unwrap();
-    mesh.proxy(Setup { identity: CLIENT, outbound, ..Setup::default() }).await
+    mesh.proxy(Setup { identity: CLIENT, outbound, settings, ..Setup::default() }).await
 }
 
 /// A client's proxy and a server's, whose application is `app`, as the only endpoint of [`WEB`].

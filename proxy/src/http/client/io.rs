@@ -3,8 +3,7 @@
 use crate::error::Error;
 use crate::metered::Metered;
 use crate::outbound::endpoint::Transport;
-use crate::outbound::metrics::EndpointMetrics;
-use mesh_metrics::Gauge;
+use crate::outbound::metrics::{EndpointMetrics, OpenConnection};
 use mesh_net::{SessionProtocol, SocketOptions, TransportHeader};
 use mesh_tls::{Alpn, ClientTlsStream, MeshTls};
 use std::io::{self, IoSlice};
@@ -40,10 +39,10 @@ pub(crate) struct Settings {
     pub(crate) h2_connection_window: u32,
 }
 
-/// A connection to an endpoint, counted while it is open.
+/// A connection to an endpoint, counted while it is open and by how it ends.
 pub struct PeerIo {
     io: Io,
-    open: Gauge,
+    open: OpenConnection,
 }
 
 enum Io {
@@ -60,25 +59,21 @@ pub(super) struct Connector {
 
 impl PeerIo {
     fn new(io: Io, metrics: &EndpointMetrics) -> Self {
-        metrics.opened.inc();
-        metrics.open.inc();
-        Self { io, open: metrics.open.clone() }
+        Self { io, open: metrics.connected() }
     }
-}
 
-impl Drop for PeerIo {
-    fn drop(&mut self) {
-        self.open.dec();
+    /// Remembers how reading or writing failed.
+    fn noting<T>(&mut self, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(error)) = &poll {
+            self.open.failed(error);
+        }
+        poll
     }
 }
 
 impl Connector {
     pub(super) fn new(settings: Rc<Settings>, metrics: Rc<EndpointMetrics>) -> Self {
         Self { settings, metrics }
-    }
-
-    pub(super) fn settings(&self) -> &Settings {
-        &self.settings
     }
 
     /// Connects; `session` is what the transport header says is inside.
@@ -127,19 +122,21 @@ impl AsyncRead for PeerIo {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.io {
+        let poll = match &mut self.io {
             Io::Plain(io) => Pin::new(io).poll_read(cx, buf),
             Io::Tls(io) => Pin::new(io).poll_read(cx, buf),
-        }
+        };
+        self.noting(poll)
     }
 }
 
 impl AsyncWrite for PeerIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.io {
+        let poll = match &mut self.io {
             Io::Plain(io) => Pin::new(io).poll_write(cx, buf),
             Io::Tls(io) => Pin::new(io).poll_write(cx, buf),
-        }
+        };
+        self.noting(poll)
     }
 
     fn poll_write_vectored(
@@ -147,10 +144,11 @@ impl AsyncWrite for PeerIo {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.io {
+        let poll = match &mut self.io {
             Io::Plain(io) => Pin::new(io).poll_write_vectored(cx, bufs),
             Io::Tls(io) => Pin::new(io).poll_write_vectored(cx, bufs),
-        }
+        };
+        self.noting(poll)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -161,10 +159,11 @@ impl AsyncWrite for PeerIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
+        let poll = match &mut self.io {
             Io::Plain(io) => Pin::new(io).poll_flush(cx),
             Io::Tls(io) => Pin::new(io).poll_flush(cx),
-        }
+        };
+        self.noting(poll)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,16 +1,77 @@
 use super::*;
-use crate::http::replay::Replay;
 use http_body_util::{BodyExt, StreamBody};
 
-#[tokio::test(start_paused = true)]
-async fn a_body_that_ends_in_time_is_not_touched() {
-    let limit = Duration::from_secs(1);
-    let body = Body::Limited(Box::new(Limited::new(Body::full("hello"), Instant::now() + limit, limit)));
-    assert_eq!(body.collect().await.unwrap().to_bytes(), "hello");
+const SECOND: Duration = Duration::from_secs(1);
+
+fn clock(limits: Timeouts) -> Rc<Clock> {
+    Clock::start(limits).unwrap()
+}
+
+async fn never() -> Result<(), Error> {
+    std::future::pending().await
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_stalls_fails_at_the_deadline() {
+async fn a_body_that_ends_in_time_is_not_touched() {
+    let clock = clock(Timeouts { request: Some(SECOND), ..Timeouts::default() });
+    let body = Body::Limited(Box::new(Limited::new(Body::full("hello"), clock)));
+    assert_eq!(body.collect().await.unwrap().to_bytes(), "hello");
+}
+
+#[test]
+fn without_limits_there_is_no_clock() {
+    assert!(Clock::start(Timeouts::default()).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_request_limit_counts_from_the_beginning_whatever_moves() {
+    let clock = clock(Timeouts { request: Some(3 * SECOND), ..Timeouts::default() });
+    let began = Instant::now();
+    let moving = async {
+        loop {
+            tokio::time::sleep(SECOND / 2).await;
+            clock.moved();
+            clock.restart();
+        }
+    };
+    let error = within(Some(&clock), moving).await.map(|()| ()).unwrap_err();
+    assert!(matches!(error, Error::RequestTimeout(_)));
+    assert_eq!(began.elapsed(), 3 * SECOND);
+    assert!(clock.expired());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_response_limit_counts_from_the_end_of_the_request() {
+    let clock = clock(Timeouts { response: Some(2 * SECOND), ..Timeouts::default() });
+    let began = Instant::now();
+    let sending = async {
+        tokio::time::sleep(5 * SECOND).await;
+        clock.sent();
+        never().await
+    };
+    let error = within(Some(&clock), sending).await.unwrap_err();
+    assert!(matches!(error, Error::ResponseTimeout(_)));
+    assert_eq!(began.elapsed(), 7 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_idle_limit_counts_from_the_last_frame() {
+    let clock = clock(Timeouts { idle: Some(2 * SECOND), ..Timeouts::default() });
+    let began = Instant::now();
+    let moving = async {
+        for _ in 0..4 {
+            tokio::time::sleep(SECOND).await;
+            clock.moved();
+        }
+        never().await
+    };
+    let error = within(Some(&clock), moving).await.unwrap_err();
+    assert!(matches!(error, Error::IdleTimeout(_)));
+    assert_eq!(began.elapsed(), 6 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stalls_fails_at_the_limit() {
     let (a, b) = tokio::io::duplex(1024);
     let serve = async move {
         let answer = hyper::service::service_fn(|_| async {
@@ -23,13 +84,13 @@ async fn a_body_that_stalls_fails_at_the_deadline() {
     let ask = async move {
         let io = hyper_util::rt::TokioIo::new(b);
         let (mut sender, connection) = hyper::client::conn::http1::handshake::<_, Body>(io).await.unwrap();
-        let request = http::Request::new(Replay::new(Body::Empty, 0).copy().unwrap());
         let exchange = async {
-            let response = sender.send_request(request).await.unwrap();
+            let response = sender.send_request(http::Request::new(Body::Empty)).await.unwrap();
             let (start, limit) = (Instant::now(), Duration::from_secs(3));
-            let limited = Limited::new(Body::from(response.into_body()), start + limit, limit);
+            let clock = clock(Timeouts { idle: Some(limit), ..Timeouts::default() });
+            let limited = Limited::new(Body::from(response.into_body()), clock);
             let error = Body::Limited(Box::new(limited)).collect().await.unwrap_err();
-            assert!(matches!(error, Error::RequestTimeout(_)));
+            assert!(matches!(error, Error::IdleTimeout(_)));
             assert_eq!(start.elapsed(), limit);
         };
         tokio::select! {

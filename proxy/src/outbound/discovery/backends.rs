@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::control::{BACKOFF, ControlChannel};
 use crate::outbound::endpoint::{
-    Backend, Endpoint, EndpointSet, Health, Hint, Known, Members, Setup, Transport,
+    Ailing, Backend, Endpoint, EndpointSet, FlowControl, Health, Hint, Known, Members, Setup, Transport,
 };
 use crate::outbound::policy::sorted;
 use ahash::{AHashMap, AHashSet};
@@ -44,31 +44,43 @@ impl Backends {
         Self(Arc::new(Inner { config, client, control, known: Mutex::default() }))
     }
 
-    /// The backend whose endpoints the destination service knows by `path`.
-    pub fn discovered(&self, path: &str, setup: Setup) -> Arc<Backend> {
+    /// The backend whose endpoints the destination service knows by `path`; `labels` are what metrics say of it.
+    pub fn discovered(&self, path: &str, labels: &Labels, setup: Setup) -> Arc<Backend> {
+        let setup = self.with_limits(setup);
         self.get(format!("dst {path} {setup:?}"), |inner| {
             let now = Instant::now();
             let (sender, receiver) = watch::channel(EndpointSet::new(Known::Pending, Vec::new()));
             let name: Arc<str> = path.into();
-            let backend = Backend::new(Arc::clone(&name), setup, receiver, now);
-            let follower = Follower { path: name, setup, config: Arc::clone(&inner.config), sender };
+            let ailing = Arc::new(Ailing::default());
+            let backend =
+                Backend::new(Arc::clone(&name), labels.clone(), setup, receiver, Arc::clone(&ailing), now);
+            let follower = Follower { path: name, setup, config: Arc::clone(&inner.config), ailing, sender };
             inner.control.spawn(follower.run(inner.client.clone(), Arc::downgrade(&backend)));
             backend
         })
     }
 
     /// The backend that is one endpoint; `None` when the endpoint cannot be understood.
-    pub fn forward(&self, addr: &WeightedAddr, setup: Setup) -> Option<Arc<Backend>> {
-        let now = Instant::now();
-        let endpoint = endpoint(addr, &HashMap::new(), &setup, "", now)?;
+    pub fn forward(&self, addr: &WeightedAddr, labels: &Labels, setup: Setup) -> Option<Arc<Backend>> {
+        let (now, setup) = (Instant::now(), self.with_limits(setup));
+        let ailing = Arc::new(Ailing::default());
+        let health = Health::new(setup.accrual, None, Arc::clone(&ailing), now);
+        let endpoint = endpoint(addr, &HashMap::new(), "", health)?;
         let key =
             format!("forward {} {:?} {:?} {setup:?}", endpoint.addr, endpoint.transport, endpoint.labels);
         Some(self.get(key, |_| {
             let name: Arc<str> = endpoint.addr.to_string().into();
             let set = EndpointSet::new(Known::Present, vec![Arc::new(endpoint)]);
             // Nothing changes any more, so nobody needs the sender.
-            Backend::new(name, setup, watch::channel(set).1, now)
+            Backend::new(name, labels.clone(), setup, watch::channel(set).1, ailing, now)
         }))
+    }
+
+    /// What the proxy's own configuration adds to what the control plane says.
+    fn with_limits(&self, setup: Setup) -> Setup {
+        let outbound = &self.0.config.outbound;
+        let (slow_start, max_in_flight) = (outbound.slow_start, outbound.max_in_flight_per_endpoint);
+        Setup { slow_start, max_in_flight, ..setup }
     }
 
     fn get(&self, key: String, make: impl FnOnce(&Inner) -> Arc<Backend>) -> Arc<Backend> {
@@ -88,6 +100,7 @@ struct Follower {
     path: Arc<str>,
     setup: Setup,
     config: Arc<Config>,
+    ailing: Arc<Ailing>,
     sender: watch::Sender<Arc<EndpointSet>>,
 }
 
@@ -153,7 +166,8 @@ impl Follower {
         let mut known = Known::Present;
         match update {
             update::Update::Add(set) => {
-                let added = self.endpoints(&set);
+                // What comes while others are in use is a newcomer.
+                let added = self.endpoints(&set, !members.is_empty());
                 if fresh {
                     let kept: AHashSet<_> = added.iter().map(|e| e.addr).collect();
                     members.retain(|addr| kept.contains(addr));
@@ -183,9 +197,13 @@ impl Follower {
         }
     }
 
-    fn endpoints(&self, set: &WeightedAddrSet) -> Vec<Endpoint> {
+    fn endpoints(&self, set: &WeightedAddrSet, newcomers: bool) -> Vec<Endpoint> {
         let now = Instant::now();
-        let one = |addr| endpoint(addr, &set.metric_labels, &self.setup, &self.path, now);
+        let one = |addr| {
+            let health =
+                Health::new(self.setup.accrual, newcomers.then_some(now), Arc::clone(&self.ailing), now);
+            endpoint(addr, &set.metric_labels, &self.path, health)
+        };
         set.addrs.iter().filter_map(one).collect()
     }
 }
@@ -194,9 +212,8 @@ impl Follower {
 fn endpoint(
     addr: &WeightedAddr,
     set_labels: &HashMap<String, String>,
-    setup: &Setup,
     path: &str,
-    now: Instant,
+    health: Health,
 ) -> Option<Endpoint> {
     let at = SocketAddr::try_from(addr.addr?).ok()?;
     let identity = match addr.tls_identity.as_ref().and_then(|tls| tls.strategy.as_ref()) {
@@ -239,10 +256,14 @@ fn endpoint(
             keep_alive: addr.http2.as_ref().and_then(|h| h.keep_alive.as_ref()).and_then(|k| {
                 Some((k.interval?.try_into().ok()?, k.timeout?.try_into().ok()?, k.while_idle))
             }),
+            flow_control: addr.http2.as_ref().and_then(|h| h.flow_control.as_ref()).map(|f| FlowControl {
+                stream_window: f.initial_stream_window_size,
+                connection_window: f.initial_connection_window_size,
+                adaptive: f.adaptive_flow_control,
+            }),
         };
     let labels = labels(at, &transport, path, set_labels, &addr.metric_labels);
-    let health = Arc::new(Health::new(setup.accrual, now));
-    Some(Endpoint { addr: at, transport, weight: addr.weight, labels, health })
+    Some(Endpoint { addr: at, transport, weight: addr.weight, labels, health: Arc::new(health) })
 }
 
 /// The labels Linkerd's proxy gives the metrics of an endpoint.

@@ -53,9 +53,10 @@ async fn a_destination_is_shared_while_it_is_used_and_forgotten_after() {
 async fn backends_of_one_description_are_one() {
     use crate::outbound::endpoint::Setup;
     let backends = backends();
-    let web = backends.discovered("web.shop:80", Setup::default());
-    assert!(Arc::ptr_eq(&web, &backends.discovered("web.shop:80", Setup::default())));
-    assert!(!Arc::ptr_eq(&web, &backends.discovered("db.shop:80", Setup::default())));
+    let of = |path, setup| backends.discovered(path, &mesh_metrics::Labels::new(), setup);
+    let web = of("web.shop:80", Setup::default());
+    assert!(Arc::ptr_eq(&web, &of("web.shop:80", Setup::default())));
+    assert!(!Arc::ptr_eq(&web, &of("db.shop:80", Setup::default())));
     let other = Setup { queue_capacity: 1, ..Setup::default() };
-    assert!(!Arc::ptr_eq(&web, &backends.discovered("web.shop:80", other)));
+    assert!(!Arc::ptr_eq(&web, &of("web.shop:80", other)));
 }

@@ -1,76 +1,37 @@
-//! What a response says about the endpoint, about trying again, and in metrics.
+//! What a response says about the endpoint, and in metrics, once it has ended.
 
-use super::RETRY_SAFE;
+use super::ResolvedRule;
 use crate::body::{Body, End, Observe};
 use crate::error::Error;
-use crate::outbound::balancer::Ticket;
-use crate::outbound::metrics::{BackendMetrics, Outcome};
-use crate::outbound::policy::Retry;
-use ::http::{HeaderMap, Response, StatusCode};
-use std::error::Error as _;
+use crate::outbound::balancer::{Outcome, Ticket};
+use crate::outbound::metrics::{self, BackendMetrics, Ended};
+use ::http::{HeaderMap, Response, StatusCode, header};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// What to do with the outcome of an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// Give it to the client.
-    Final,
-    /// Nothing reached an application: try another endpoint.
-    Safe,
-    /// The route's retry policy covers it.
-    Retry,
-}
+/// What gRPC says of a response without a status that can be read.
+const UNKNOWN: u16 = 2;
+/// The gRPC status of a server that has too much to do.
+const RESOURCE_EXHAUSTED: u16 = 8;
+/// What the client did when it went away.
+const CANCELED: &str = "canceled";
 
-/// Judges the outcome of an attempt.
-pub(super) fn verdict(
-    result: &Result<Response<Body>, Error>,
-    retry: Option<&Retry>,
-    idempotent: bool,
-) -> Verdict {
-    let covered = |retry: &Retry, status: StatusCode, grpc: Option<u16>| match grpc {
-        Some(code) => retry.grpc.contains(&code),
-        None => retry.statuses.iter().any(|range| range.contains(&status.as_u16())),
-    };
-    match result {
-        Ok(response) if response.headers().contains_key(&RETRY_SAFE) => Verdict::Safe,
-        Ok(response) => {
-            let grpc = grpc_status(response.headers()).filter(|code| *code != 0);
-            let again = retry.is_some_and(|retry| covered(retry, response.status(), grpc));
-            if again { Verdict::Retry } else { Verdict::Final }
-        }
-        Err(error) if error.retry_safe() || refused(error, idempotent) => Verdict::Safe,
-        Err(Error::Request(_) | Error::ResponseTimeout(_)) => {
-            let unavailable = Some(14);
-            let again = retry.is_some_and(|retry| {
-                covered(retry, StatusCode::BAD_GATEWAY, None)
-                    || covered(retry, StatusCode::GATEWAY_TIMEOUT, None)
-                    || covered(retry, StatusCode::OK, unavailable)
-            });
-            if again { Verdict::Retry } else { Verdict::Final }
-        }
-        Err(_) => Verdict::Final,
-    }
-}
-
-/// Whether the server said that it did not process the request. A connection that goes away gracefully processes the
-/// streams it has; when it breaks off later this cannot be told apart, so only idempotent requests are tried again.
-fn refused(error: &Error, idempotent: bool) -> bool {
-    let Error::Request(error) = error else { return false };
-    let Some(error) = error.source().and_then(|source| source.downcast_ref::<h2::Error>()) else {
-        return false;
-    };
-    error.reason() == Some(h2::Reason::REFUSED_STREAM)
-        || (idempotent && error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR))
+/// The route of the request, and when the request began.
+pub(super) struct Route {
+    pub(super) rule: Rc<ResolvedRule>,
+    pub(super) began: Instant,
 }
 
 /// Accounts for one exchange once its response has ended.
 pub(super) struct Account {
     ticket: Ticket,
     backend: Rc<BackendMetrics>,
+    /// Where this is the response that the client gets.
+    route: Option<Route>,
     status: StatusCode,
     grpc: bool,
     grpc_status: Option<u16>,
+    retry_after: Option<Duration>,
     started: Instant,
 }
 
@@ -83,51 +44,110 @@ impl Account {
         grpc: bool,
         started: Instant,
     ) -> Self {
-        let status = response.status();
-        let grpc_status = if grpc { grpc_status(response.headers()) } else { None };
+        let (status, map) = (response.status(), response.headers());
+        let grpc_status = if grpc { grpc_status(map) } else { None };
+        let asked = !is_success(status, grpc_status) || is_limited(status, grpc_status);
+        let retry_after = if asked { retry_after(map) } else { None };
+        let account = Self { ticket, backend, route: None, status, grpc, grpc_status, retry_after, started };
         if !grpc || status != StatusCode::OK || grpc_status.is_some() {
-            ticket.settle(is_success(status, grpc_status));
+            account.settle(false);
         }
-        Self { ticket, backend, status, grpc, grpc_status, started }
+        account
     }
 
-    /// Watches the body to its end.
-    pub(super) fn observe(self, response: Response<Body>) -> Response<Body> {
-        response.map(|body| body.observed(self))
+    pub(super) fn is_grpc(&self) -> bool {
+        self.grpc
+    }
+
+    pub(super) fn grpc_status(&self) -> Option<u16> {
+        self.grpc_status
+    }
+
+    /// The trailers have come before the body was given to anybody.
+    pub(super) fn told(&mut self, grpc_status: Option<u16>) {
+        self.grpc_status = Some(grpc_status.unwrap_or(UNKNOWN));
+        self.settle(false);
+    }
+
+    /// The client gets this response.
+    pub(super) fn for_client(self, route: Route) -> Self {
+        Self { route: Some(route), ..self }
+    }
+
+    /// The client gets another one; this one is judged by what is known of it.
+    pub(super) fn judged(mut self) {
+        self.end(End::Complete(None));
+    }
+
+    /// The body failed before it was given to anybody.
+    pub(super) fn broke(mut self, error: &Error) {
+        self.end(End::Failed(error));
+    }
+
+    fn settle(&self, broken: bool) {
+        self.ticket.settle(Outcome {
+            failed: broken || !is_success(self.status, self.grpc_status),
+            limited: is_limited(self.status, self.grpc_status),
+            retry_after: self.retry_after,
+        });
+    }
+
+    fn ended(&self, error: &'static str) {
+        let ended = Ended { status: Some(self.status), grpc: self.grpc_status, error };
+        self.backend.ended(ended, self.started.elapsed());
+        if let Some(route) = &self.route {
+            route.rule.metrics.ended(ended, route.began.elapsed());
+        }
     }
 }
 
 impl Observe for Account {
-    fn data(&mut self, _: usize) {}
+    fn data(&mut self, len: usize) {
+        self.backend.frames.observe(len as f64);
+    }
 
     fn end(&mut self, end: End<'_>) {
-        let failed = match end {
+        let error = match end {
             End::Complete(trailers) => {
                 self.grpc_status = trailers.and_then(grpc_status).or(self.grpc_status);
-                false
+                ""
             }
-            End::Failed(_) => true,
+            End::Failed(error) => error.label(),
             // The client has lost interest, which says nothing about the endpoint.
-            End::Dropped => return,
+            End::Dropped => return self.ended(CANCELED),
         };
-        let grpc = self.grpc.then(|| self.grpc_status.unwrap_or(2));
-        let success = !failed && is_success(self.status, grpc);
-        self.ticket.settle(success);
-        let outcome = Outcome { status: self.status, grpc, success };
-        let seconds = self.started.elapsed().as_secs_f64();
-        self.backend.duration.observe(seconds);
-        self.ticket.peer().metrics.response(outcome, seconds * 1000.0);
+        if self.grpc {
+            self.grpc_status.get_or_insert(UNKNOWN);
+        }
+        self.settle(!error.is_empty());
+        self.ended(error);
+        let success = error.is_empty() && is_success(self.status, self.grpc_status);
+        let outcome = metrics::Outcome { status: self.status, grpc: self.grpc_status, success };
+        self.ticket.peer().metrics.response(outcome, self.started.elapsed().as_secs_f64() * 1000.0);
     }
 }
 
 /// gRPC statuses that are the server's fault, as Linkerd classifies them.
-fn is_success(status: StatusCode, grpc: Option<u16>) -> bool {
+pub(super) fn is_success(status: StatusCode, grpc: Option<u16>) -> bool {
     const FAILURES: [u16; 6] = [2, 4, 12, 13, 14, 15];
     !status.is_server_error() && grpc.is_none_or(|code| !FAILURES.contains(&code))
 }
 
-fn grpc_status(headers: &HeaderMap) -> Option<u16> {
+/// Whether the server says that it has too much to do, or that the client asks too often.
+fn is_limited(status: StatusCode, grpc: Option<u16>) -> bool {
+    status == StatusCode::TOO_MANY_REQUESTS || grpc == Some(RESOURCE_EXHAUSTED)
+}
+
+pub(super) fn grpc_status(headers: &HeaderMap) -> Option<u16> {
     headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}
+
+/// For how long a server asks to be left alone: `Retry-After` in seconds (a date counts as nothing said), or gRPC's
+/// pushback in milliseconds.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+    let seconds = number(header::RETRY_AFTER.as_str()).map(Duration::from_secs);
+    seconds.or_else(|| number("grpc-retry-pushback-ms").map(Duration::from_millis))
 }
 
 #[cfg(test)]

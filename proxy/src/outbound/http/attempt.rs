@@ -3,14 +3,14 @@
 use super::RETRY_SAFE;
 use crate::body::Body;
 use crate::error::Error;
-use crate::http::replay::Replay;
+use crate::http::replay::{Keeping, Replay};
 use crate::http::{orig_proto, upgrade};
 use crate::outbound::endpoint::{Hint, Transport};
 use ::http::uri::Authority;
 use ::http::{HeaderValue, Request, Response, StatusCode, Version, header, request};
 
-/// What is kept of a body for another endpoint, where the route does not say.
-const KEPT: usize = 64 * 1024;
+/// What is kept of a body for another endpoint, whatever the route says of retries.
+pub(super) const KEPT: usize = 64 * 1024;
 
 /// A request of which copies are sent.
 pub(super) struct Template {
@@ -30,8 +30,8 @@ pub(super) struct Client {
 pub struct RetrySafe;
 
 impl Template {
-    /// Keeps up to `limit` bytes of the body.
-    pub(super) fn new(request: Request<Body>, limit: Option<usize>) -> Self {
+    /// Keeps of the body what `keeping` says.
+    pub(super) fn new(request: Request<Body>, keeping: impl FnOnce() -> Keeping) -> Self {
         let upgrade = upgrade::is_upgrade(&request);
         let (mut head, body) = request.into_parts();
         if !upgrade {
@@ -39,12 +39,22 @@ impl Template {
         }
         // Upgrades and the like belong to one request only.
         head.extensions.clear();
-        Self { head, body: Replay::new(body, limit.unwrap_or(KEPT).max(KEPT)), upgrade }
+        Self { head, body: Replay::new(body, keeping), upgrade }
     }
 
-    /// Whether another copy can be made.
-    pub(super) fn can_repeat(&self) -> bool {
-        self.body.copy().is_some()
+    /// Whether another copy can be made, of a body of which no more than `limit` bytes were read.
+    pub(super) fn can_repeat(&self, limit: usize) -> bool {
+        self.body.can_copy(limit)
+    }
+
+    /// Whether the request has no body.
+    pub(super) fn is_empty(&self) -> bool {
+        self.body.is_empty()
+    }
+
+    /// Whether it is a gRPC request.
+    pub(super) fn is_grpc(&self) -> bool {
+        crate::error::is_grpc(&self.head.headers)
     }
 
     /// Whether doing it twice is like doing it once (RFC 9110, 9.2.2).

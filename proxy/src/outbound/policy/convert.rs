@@ -9,7 +9,7 @@ use crate::outbound::endpoint::Setup;
 use mesh_api::destination::{DestinationProfile, WeightedAddr};
 use mesh_api::meta;
 use mesh_api::outbound::{self as api, backend, failure_accrual, proxy_protocol::Kind};
-use mesh_balance::{Backoff, BreakerConfig, EwmaConfig};
+use mesh_balance::{Backoff, BreakerConfig, EwmaConfig, Penalty, SuccessRate};
 use mesh_metrics::Labels;
 use mesh_rules::{Filter, Route, Rule};
 use std::sync::Arc;
@@ -17,6 +17,11 @@ use std::time::Duration;
 
 /// Where a policy leaves the detection timeout open (Linkerd's default).
 const DETECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Where a policy asks for a success rate and leaves the window open (Linkerd's default).
+const SUCCESS_RATE_WINDOW: Duration = Duration::from_secs(10);
+/// Where a policy asks for penalties and leaves their size, and the longest, open (Linkerd's defaults).
+const PENALTY: Duration = Duration::from_secs(5);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// A backend of a distribution before its endpoints are looked up.
 pub(super) struct Choice {
@@ -67,7 +72,7 @@ pub(crate) fn policy(policy: api::OutboundPolicy, backends: &Backends) -> Result
         Kind::Opaque(p) => Protocol::Opaque(opaque(p.routes)),
         Kind::Tls(p) => Protocol::Opaque(Arc::new(context(&None).tls(p.routes))),
     };
-    Ok(Snapshot { parent, protocol })
+    Ok(Snapshot::new(parent, protocol))
 }
 
 /// What a profile says of an address for which there is no policy; `None` when it says nothing.
@@ -78,18 +83,23 @@ pub(crate) fn profile_policy(
 ) -> Option<Snapshot> {
     let parent = resource_labels(&Labels::new(), PARENT, profile.parent_ref.as_ref());
     let setup = Setup::default();
+    let named = |name: &str| Labels::from_iter([("backend_name", name.to_owned())]);
     let backend = |backend| RouteBackend { backend, filters: Vec::new(), labels: parent.clone() };
     let distribution = if let Some(endpoint) = &profile.endpoint {
-        Distribution::First(vec![backend(backends.forward(endpoint, setup)?)], Arc::new(Tiers::default()))
+        Distribution::First(
+            vec![backend(backends.forward(endpoint, &parent, setup)?)],
+            Arc::new(Tiers::default()),
+        )
     } else if !profile.dst_overrides.is_empty() {
         let weighted = |dst: &mesh_api::destination::WeightedDst| {
             let path = dst.authority.trim_end_matches('.');
-            (backend(backends.discovered(path, setup)), dst.weight)
+            (backend(backends.discovered(path, &named(path), setup)), dst.weight)
         };
         Distribution::Random(profile.dst_overrides.iter().map(weighted).collect())
     } else if !profile.fully_qualified_name.is_empty() {
         let path = format!("{}:{port}", profile.fully_qualified_name);
-        Distribution::First(vec![backend(backends.discovered(&path, setup))], Arc::new(Tiers::default()))
+        let only = backend(backends.discovered(&path, &named(&path), setup));
+        Distribution::First(vec![only], Arc::new(Tiers::default()))
     } else {
         return None;
     };
@@ -103,22 +113,24 @@ pub(crate) fn forward_policy(
     backends: &Backends,
 ) -> Option<Snapshot> {
     let endpoint = WeightedAddr { addr: Some(addr.into()), weight: 1, ..WeightedAddr::default() };
-    let backend = backends.forward(&endpoint, Setup::default())?;
+    let backend = backends.forward(&endpoint, &Labels::new(), Setup::default())?;
     let only = RouteBackend { backend, filters: Vec::new(), labels: Labels::new() };
     Some(simple(Labels::new(), Distribution::First(vec![only], Arc::new(Tiers::default())), opaque))
 }
 
 fn simple(parent: Labels, backends: Distribution, opaque: bool) -> Snapshot {
-    let opaque_policy = Arc::new(Opaque { refused: None, backends: backends.clone() });
+    let opaque_policy =
+        Arc::new(Opaque { labels: parent.clone(), refused: None, backends: backends.clone() });
     if opaque {
-        return Snapshot { parent, protocol: Protocol::Opaque(opaque_policy) };
+        return Snapshot::new(parent, Protocol::Opaque(opaque_policy));
     }
     let rule = HttpRule {
         labels: parent.clone(),
         filters: Vec::new(),
         backends,
-        timeouts: super::Timeouts::default(),
-        retry: None,
+        terms: super::Terms::default(),
+        allow_overrides: false,
+        grpc: false,
     };
     let rules = vec![Rule { matches: Vec::new(), value: Arc::new(rule) }];
     let http = Arc::new(Http { routes: vec![Route { hosts: Vec::new(), rules }] });
@@ -128,7 +140,7 @@ fn simple(parent: Labels, backends: Distribution, opaque: bool) -> Snapshot {
         http2: http,
         opaque: opaque_policy,
     };
-    Snapshot { parent, protocol }
+    Snapshot::new(parent, protocol)
 }
 
 impl Context<'_> {
@@ -154,28 +166,24 @@ impl Context<'_> {
             setup.queue_capacity = queue.capacity as usize;
             setup.failfast_timeout = duration(queue.failfast_timeout).unwrap_or(setup.failfast_timeout);
         }
+        let labels = resource_labels(&Labels::new(), BACKEND, backend.metadata.as_ref());
         match backend.kind? {
-            backend::Kind::Forward(endpoint) => self.backends.forward(&endpoint, setup),
+            backend::Kind::Forward(endpoint) => self.backends.forward(&endpoint, &labels, setup),
             backend::Kind::Balancer(balancer) => {
                 let backend::endpoint_discovery::Kind::Dst(dst) = balancer.discovery?.kind?;
-                let (rtt, decay) = match balancer.load {
-                    None => (None, None),
-                    Some(backend::balance_p2c::Load::PeakEwma(p)) => (p.default_rtt, p.decay),
-                    Some(backend::balance_p2c::Load::PenaltyPeakEwma(p)) => (p.default_rtt, p.decay),
-                };
-                let default = EwmaConfig::default();
-                setup.ewma = EwmaConfig {
-                    default_rtt: duration(rtt).unwrap_or(default.default_rtt),
-                    decay: duration(decay).unwrap_or(default.decay),
-                };
-                Some(self.backends.discovered(&dst.path, setup))
+                setup.ewma = ewma_config(balancer.load);
+                Some(self.backends.discovered(&dst.path, &labels, setup))
             }
         }
     }
 
     fn opaque(&self, routes: Vec<api::OpaqueRoute>) -> Opaque {
         let Some(route) = routes.into_iter().next() else {
-            return Opaque { refused: Some("no route".to_owned()), backends: Distribution::Empty };
+            return Opaque {
+                labels: self.parent.clone(),
+                refused: Some("no route".to_owned()),
+                backends: Distribution::Empty,
+            };
         };
         let labels = resource_labels(&self.parent, ROUTE, route.metadata.as_ref());
         let rule = route.rules.into_iter().next().unwrap_or_default();
@@ -185,12 +193,16 @@ impl Context<'_> {
         });
         let refused = refused.next_back();
         let backends = rule.backends.map_or(Choices::Empty, opaque_choices);
-        Opaque { refused, backends: self.distribution(backends, &labels) }
+        Opaque { refused, backends: self.distribution(backends, &labels), labels }
     }
 
     fn tls(&self, routes: Vec<api::TlsRoute>) -> Opaque {
         let Some(route) = routes.into_iter().next() else {
-            return Opaque { refused: Some("no route".to_owned()), backends: Distribution::Empty };
+            return Opaque {
+                labels: self.parent.clone(),
+                refused: Some("no route".to_owned()),
+                backends: Distribution::Empty,
+            };
         };
         let labels = resource_labels(&self.parent, ROUTE, route.metadata.as_ref());
         let rule = route.rules.into_iter().next().unwrap_or_default();
@@ -200,7 +212,7 @@ impl Context<'_> {
         });
         let refused = refused.next_back();
         let backends = rule.backends.map_or(Choices::Empty, tls_choices);
-        Opaque { refused, backends: self.distribution(backends, &labels) }
+        Opaque { refused, backends: self.distribution(backends, &labels), labels }
     }
 }
 
@@ -275,14 +287,45 @@ fn accrual_config(accrual: Option<&api::FailureAccrual>) -> (BreakerConfig, usiz
     let off = Setup::default().accrual;
     let Some(accrual) = accrual else { return (off, 0) };
     let min_ready = accrual.ejection.as_ref().map_or(0, |e| e.min_ready_endpoints as usize);
-    let (max_failures, backoff) = match &accrual.kind {
-        None => (0, None),
-        Some(failure_accrual::Kind::ConsecutiveFailures(c)) => (c.max_failures, c.backoff),
-        // The success rate is not followed; the consecutive part is.
-        Some(failure_accrual::Kind::Unified(u)) => (u.max_consecutive_failures, u.backoff),
+    let (max_failures, success_rate, backoff) = match &accrual.kind {
+        None => (0, None, None),
+        Some(failure_accrual::Kind::ConsecutiveFailures(c)) => (c.max_failures, None, c.backoff),
+        Some(failure_accrual::Kind::Unified(u)) => {
+            let rate = SuccessRate {
+                threshold: u.success_rate_threshold.clamp(0.0, 1.0),
+                window: duration(u.decay).unwrap_or(SUCCESS_RATE_WINDOW),
+                min_requests: u.min_requests,
+            };
+            // A threshold of zero switches this part off (the API's words).
+            (u.max_consecutive_failures, (rate.threshold > 0.0).then_some(rate), u.backoff)
+        }
     };
+    let honor_retry_after = backoff.as_ref().is_some_and(|b| b.respect_retry_after_hint);
     let backoff = backoff.and_then(backoff_config).unwrap_or(off.backoff);
-    (BreakerConfig { max_failures, backoff }, min_ready)
+    (BreakerConfig { max_failures, success_rate, backoff, honor_retry_after }, min_ready)
+}
+
+fn ewma_config(load: Option<backend::balance_p2c::Load>) -> EwmaConfig {
+    use backend::balance_p2c::Load;
+    let default = EwmaConfig::default();
+    let or_default =
+        |rtt, decay| (duration(rtt).unwrap_or(default.default_rtt), duration(decay).unwrap_or(default.decay));
+    match load {
+        None => default,
+        Some(Load::PeakEwma(p)) => {
+            let (default_rtt, decay) = or_default(p.default_rtt, p.decay);
+            EwmaConfig { default_rtt, decay, penalty: None }
+        }
+        Some(Load::PenaltyPeakEwma(p)) => {
+            let (default_rtt, decay) = or_default(p.default_rtt, p.decay);
+            let penalty = Penalty {
+                amount: duration(p.penalty).unwrap_or(PENALTY),
+                max_retry_after: duration(p.max_retry_after).unwrap_or(MAX_RETRY_AFTER),
+                decay: duration(p.penalty_decay).unwrap_or(decay),
+            };
+            EwmaConfig { default_rtt, decay, penalty: Some(penalty) }
+        }
+    }
 }
 
 fn backoff_config(backoff: api::ExponentialBackoff) -> Option<Backoff> {

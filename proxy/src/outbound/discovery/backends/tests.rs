@@ -4,7 +4,9 @@ use mesh_api::destination::{AuthorityOverride, Http2ClientParams, ProtocolHint, 
 const GATEWAY: &str = "linkerd-gateway.linkerd-multicluster.serviceaccount.identity.linkerd.cluster.local";
 
 fn made(addr: &WeightedAddr) -> Option<Endpoint> {
-    endpoint(addr, &HashMap::new(), &Setup::default(), "web.shop:80", Instant::now())
+    let (now, accrual) = (Instant::now(), Setup::default().accrual);
+    let health = Health::new(accrual, None, Arc::default(), now);
+    endpoint(addr, &HashMap::new(), "web.shop:80", health)
 }
 
 fn meshed() -> WeightedAddr {

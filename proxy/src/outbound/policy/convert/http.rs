@@ -1,7 +1,8 @@
 //! HTTP and gRPC routes.
 
 use super::{Choices, Context, ROUTE, backoff_config, duration, grpc_choices, http_choices, resource_labels};
-use crate::outbound::policy::{Http, HttpRule, Retry, Timeouts};
+use crate::http::limit::Timeouts;
+use crate::outbound::policy::{Http, HttpRule, Retry, Terms};
 use http::StatusCode;
 use http::uri::Scheme;
 use mesh_api::outbound as api;
@@ -22,8 +23,9 @@ impl Context<'_> {
                     labels: labels.clone(),
                     filters: filters(rule.filters),
                     backends: self.distribution(backends, &labels),
-                    timeouts: timeouts(rule.timeouts),
-                    retry: rule.retry.map(retry),
+                    terms: Terms { timeouts: timeouts(rule.timeouts), retry: rule.retry.map(retry) },
+                    allow_overrides: rule.allow_l5d_request_headers,
+                    grpc: false,
                 };
                 matched(rule.matches.into_iter().map(http_match).collect(), value)
             };
@@ -41,8 +43,9 @@ impl Context<'_> {
                     labels: labels.clone(),
                     filters: grpc_filters(rule.filters),
                     backends: self.distribution(backends, &labels),
-                    timeouts: timeouts(rule.timeouts),
-                    retry: rule.retry.map(grpc_retry),
+                    terms: Terms { timeouts: timeouts(rule.timeouts), retry: rule.retry.map(grpc_retry) },
+                    allow_overrides: rule.allow_l5d_request_headers,
+                    grpc: true,
                 };
                 matched(rule.matches.into_iter().map(grpc_match).collect(), value)
             };
@@ -196,7 +199,11 @@ fn redirect(r: http_route::RequestRedirect) -> Option<Redirect> {
 
 fn timeouts(timeouts: Option<http_route::Timeouts>) -> Timeouts {
     let timeouts = timeouts.unwrap_or_default();
-    Timeouts { response: duration(timeouts.response), request: duration(timeouts.request) }
+    Timeouts {
+        response: duration(timeouts.response),
+        request: duration(timeouts.request),
+        idle: duration(timeouts.idle),
+    }
 }
 
 fn retry(retry: api::http_route::Retry) -> Retry {
@@ -210,6 +217,7 @@ fn retry(retry: api::http_route::Retry) -> Retry {
         statuses: ranges.filter_map(range).collect(),
         grpc: Vec::new(),
         timeout: duration(retry.timeout),
+        honor_retry_after: retry.backoff.as_ref().is_some_and(|b| b.respect_retry_after_hint),
         backoff: retry.backoff.and_then(backoff_config),
     }
 }
@@ -229,6 +237,7 @@ fn grpc_retry(retry: api::grpc_route::Retry) -> Retry {
         statuses: Vec::new(),
         grpc: codes.into_iter().filter_map(|(on, code)| on.then_some(code)).collect(),
         timeout: duration(retry.timeout),
+        honor_retry_after: retry.backoff.as_ref().is_some_and(|b| b.respect_retry_after_hint),
         backoff: retry.backoff.and_then(backoff_config),
     }
 }

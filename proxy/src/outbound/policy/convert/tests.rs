@@ -127,3 +127,97 @@ async fn profiles_name_a_service_an_endpoint_or_nothing() {
     assert_eq!(name(&snapshot), "10.42.0.7:8080");
     assert!(profile_policy(&DestinationProfile::default(), 80, &backends).is_none());
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_policy_however_damaged_makes_us_panic(at in 0usize..2000, to in proptest::prelude::any::<u8>(), cut in 0usize..2000) {
+        use mesh_api::prost::Message;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _entered = runtime.enter();
+        for seed in [
+            &include_bytes!("../../../../../fuzz/seeds/policy/outbound-detect")[..],
+            include_bytes!("../../../../../fuzz/seeds/policy/outbound-http2"),
+            include_bytes!("../../../../../fuzz/seeds/policy/outbound-grpc"),
+        ] {
+            let mut bytes = seed.to_vec();
+            let len = bytes.len();
+            bytes[at % len] = to;
+            // Most damage leaves a message; half of it is cut as well.
+            bytes.truncate(if cut % 2 == 0 { len } else { cut % len });
+            if let Ok(message) = api::OutboundPolicy::decode(&bytes[..]) {
+                let _ = policy(message, &backends());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn unified_accrual_keeps_its_share_window_and_hint() {
+    let seconds = |n| Some(mesh_api::convert::duration(Duration::from_secs(n)));
+    let backoff = api::ExponentialBackoff {
+        min_backoff: seconds(1),
+        max_backoff: seconds(60),
+        jitter_ratio: 0.5,
+        respect_retry_after_hint: true,
+    };
+    let unified = |threshold| failure_accrual::Unified {
+        success_rate_threshold: threshold,
+        decay: seconds(20),
+        min_requests: 8,
+        max_consecutive_failures: 3,
+        backoff: Some(backoff),
+    };
+    let accrual = |threshold| {
+        let kind = Some(failure_accrual::Kind::Unified(unified(threshold)));
+        let ejection = Some(api::EjectionConfig { min_ready_endpoints: 2 });
+        accrual_config(Some(&api::FailureAccrual { kind, ejection }))
+    };
+    let (config, min_ready) = accrual(0.9);
+    let window = Duration::from_secs(20);
+    assert_eq!(config.success_rate, Some(SuccessRate { threshold: 0.9, window, min_requests: 8 }));
+    assert_eq!((config.max_failures, config.honor_retry_after, min_ready), (3, true, 2));
+    assert_eq!(accrual(0.0).0.success_rate, None, "zero switches it off");
+}
+
+#[tokio::test]
+async fn penalties_are_part_of_the_load_estimate() {
+    use backend::balance_p2c::{Load, PenaltyPeakEwma};
+    let seconds = |n| Some(mesh_api::convert::duration(Duration::from_secs(n)));
+    let said = PenaltyPeakEwma { penalty: seconds(2), max_retry_after: seconds(60), ..Default::default() };
+    let config = ewma_config(Some(Load::PenaltyPeakEwma(said)));
+    let penalty = config.penalty.unwrap();
+    assert_eq!((penalty.amount, penalty.max_retry_after), (Duration::from_secs(2), Duration::from_secs(60)));
+    assert_eq!(penalty.decay, config.decay, "where nothing is said, as latency is forgotten");
+    assert_eq!(ewma_config(None), EwmaConfig::default());
+}
+
+#[tokio::test]
+async fn a_rule_carries_its_timeouts_retries_and_whether_requests_may_say_otherwise() {
+    use api::http_route::retry::conditions::StatusRange;
+    let millis = |n| Some(mesh_api::convert::duration(Duration::from_millis(n)));
+    let mut rule = tiers(&["a:80"]);
+    rule.allow_l5d_request_headers = true;
+    rule.timeouts = Some(mesh_api::http_route::Timeouts {
+        request: millis(300),
+        response: millis(200),
+        idle: millis(100),
+    });
+    rule.retry = Some(api::http_route::Retry {
+        max_retries: 4,
+        max_request_bytes: 10,
+        conditions: Some(api::http_route::retry::Conditions {
+            status_ranges: vec![StatusRange { start: 500, end: 599 }],
+        }),
+        timeout: millis(50),
+        backoff: None,
+    });
+    let snapshot = policy(http1(vec![rule], None), &backends()).unwrap();
+    let rule = &rules(&snapshot)[0].value;
+    assert!(rule.allow_overrides && !rule.grpc);
+    let timeouts = rule.terms.timeouts;
+    let told = [timeouts.request, timeouts.response, timeouts.idle].map(|limit| limit.unwrap().as_millis());
+    assert_eq!(told, [300, 200, 100]);
+    let retry = rule.terms.retry.as_ref().unwrap();
+    assert_eq!((retry.max, retry.max_bytes, retry.timeout), (4, 10, Some(Duration::from_millis(50))));
+    assert_eq!(retry.statuses, [500..=599]);
+}
