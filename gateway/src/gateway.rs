@@ -7,7 +7,7 @@ use mesh_metrics::CounterFamily;
 use mesh_net::{Http, SessionProtocol};
 use mesh_proxy::config::Config;
 use mesh_proxy::http::server;
-use mesh_proxy::inbound::{DirectConnection, DirectHandler, is_gateway};
+use mesh_proxy::inbound::{DirectConnection, DirectHandler};
 use mesh_proxy::outbound::{self, Outbound};
 use mesh_proxy::shared::Shared;
 use mesh_proxy::{Error, GatewayFactory};
@@ -53,7 +53,8 @@ impl Gateway {
         let DirectConnection { io, client_id, header, drain, .. } = connection;
         // A gateway forwards to its own cluster's endpoints only: what another gateway sends here is transit, and what
         // we send ourselves a loop.
-        if is_gateway(&client_id) || client_id == self.identity {
+        let known = self.config.inbound.gateways.contains(&client_id);
+        if known || name::is_gateway(&client_id) || client_id == self.identity {
             return Err(Error::GatewayLoop);
         }
         let host = header.name.unwrap_or_default();

@@ -130,6 +130,8 @@ pub struct Inbound {
     pub default_policy: DefaultPolicy,
     /// The networks `cluster-*` policies speak of.
     pub cluster_networks: Vec<IpNet>,
+    /// Gateways whose word on the original client (`Forwarded`) counts.
+    pub gateways: Vec<Identity>,
 }
 
 /// The policy in force where none is known.

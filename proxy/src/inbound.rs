@@ -12,7 +12,6 @@ pub mod policy;
 mod tcp;
 
 pub use direct::{DirectConnection, DirectHandler, DirectIo};
-pub use headers::is_gateway;
 pub(crate) use metrics::errno;
 
 use crate::access_log::AccessLog;

@@ -39,6 +39,9 @@ pub const CONTROL_PLANE_NAMESPACE: &str = "linkerd";
 /// The default namespace of the multicluster extension.
 pub const MULTICLUSTER_NAMESPACE: &str = "linkerd-multicluster";
 
+/// The service account of gateways, as the multicluster extension installs them.
+pub const GATEWAY_SERVICE_ACCOUNT: &str = "linkerd-gateway";
+
 /// The default DNS domain of a cluster, and the default trust domain.
 pub const CLUSTER_DOMAIN: &str = "cluster.local";
 

@@ -19,3 +19,12 @@ fn only_services_of_the_cluster_are_forwarded() {
         assert!(!is_ours(name, &suffixes), "{name}");
     }
 }
+
+#[test]
+fn gateways_of_any_trust_domain_are_known_by_their_name() {
+    let named = |name: &str| is_gateway(&name.parse().unwrap());
+    let suffix = "serviceaccount.identity.linkerd.example.org";
+    assert!(named(&format!("linkerd-gateway.linkerd-multicluster.{suffix}")));
+    assert!(!named(&format!("linkerd-gateway.shop.{suffix}")));
+    assert!(!named(&format!("web.linkerd-multicluster.{suffix}")));
+}

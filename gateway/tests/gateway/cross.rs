@@ -219,3 +219,32 @@ async fn a_gateway_from_which_nothing_comes_any_more_is_found_out_within_seconds
     let healed = async { while ask().await != StatusCode::OK {} };
     tokio::time::timeout(LIMIT, healed).await.expect("it works again");
 }
+
+#[tokio::test]
+async fn a_request_that_hangs_on_a_partitioned_gateway_moves_to_the_next_tier_if_it_may_be_repeated() {
+    const LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
+    let clusters = Clusters::new(app::http().await).await;
+    let (addr, cut) = relay(clusters.gateway.direct_addr()).await;
+    let spare = "spare.shop.svc.cluster.local:80";
+    let destinations = &clusters.mesh.destinations;
+    destinations.set_endpoints(MIRROR, vec![gateway_endpoint(addr, GATEWAY, EXPORTED)]).await;
+    destinations.set_endpoints(spare, vec![endpoint(app::http().await)]).await;
+    destinations.set_policy(&VIRTUAL.to_string(), tiers(&[MIRROR, spare])).await;
+    let ask = |method: &'static str| {
+        let client = &clusters.client;
+        async move {
+            let request = Request::builder().method(method).uri("/x").header("host", "web.shop");
+            let request = request.body(Full::default()).unwrap();
+            let response = send(client.out().await, Version::HTTP_11, request);
+            tokio::time::timeout(LIMIT, response).await.expect("an answer").unwrap()
+        }
+    };
+    let through = ask("GET").await;
+    assert!(through.headers().contains_key("x-seen-forwarded"), "the gateway is the first choice");
+    cut.send_replace(true);
+    // Both go to the gateway, before anybody knows that nothing comes back any more.
+    let (read, write) = tokio::join!(ask("GET"), ask("POST"));
+    assert_eq!(read.status(), StatusCode::OK);
+    assert!(!read.headers().contains_key("x-seen-forwarded"), "the next tier has answered");
+    assert!(write.status().is_server_error(), "nobody knows whether it was carried out: {}", write.status());
+}

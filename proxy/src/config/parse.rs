@@ -5,7 +5,10 @@ use super::{
     Gateway, Http, Identities, Inbound, Log, Outbound, Policy, Shutdown, Sockets,
 };
 use ipnet::IpNet;
-use mesh_types::{Authority, Identity, PortSet, parse_duration, ports};
+use mesh_types::{
+    Authority, GATEWAY_SERVICE_ACCOUNT, Identity, MULTICLUSTER_NAMESPACE, PortSet, WorkloadIdentity,
+    parse_duration, ports,
+};
 use std::cell::RefCell;
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -92,7 +95,22 @@ fn inbound(r: &Reader<'_>) -> Inbound {
         opaque: r.ports("INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION"),
         default_policy: r.or("INBOUND_DEFAULT_POLICY", DefaultPolicy::AllUnauthenticated, default_policy),
         cluster_networks: r.or("POLICY_CLUSTER_NETWORKS", Vec::new(), list::<IpNet>),
+        gateways: r
+            .opt_in("ISTHMUS_", "INBOUND_GATEWAY_IDENTITIES", list::<Identity>)
+            .unwrap_or_else(|| own_gateway(r).into_iter().collect()),
     }
+}
+
+/// The gateway of our own cluster where the multicluster extension installs it. Others never send anything to our pods,
+/// and a name of another trust domain is for that domain's owners to give.
+fn own_gateway(r: &Reader<'_>) -> Option<Identity> {
+    let local: Identity = r.text("IDENTITY_LOCAL_NAME")?.parse().ok()?;
+    let gateway = WorkloadIdentity {
+        service_account: GATEWAY_SERVICE_ACCOUNT.to_owned(),
+        namespace: MULTICLUSTER_NAMESPACE.to_owned(),
+        ..local.workload().ok()?
+    };
+    gateway.identity().ok()
 }
 
 fn outbound(r: &Reader<'_>) -> Outbound {

@@ -74,3 +74,17 @@ fn credentials_are_not_shown() {
     assert!(shown["LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS"].starts_with("(PEM"));
     assert!(shown["LINKERD2_PROXY_IDENTITY_TOKEN_FILE"].starts_with("/var"));
 }
+
+#[test]
+fn the_gateway_of_our_own_cluster_and_trust_domain_is_trusted_unless_others_are_named() {
+    let gateway = "linkerd-gateway.linkerd-multicluster.serviceaccount.identity.linkerd.cluster.local";
+    let gateways = |env: &Env| Config::parse(env).unwrap().inbound.gateways;
+    let mut env = complete();
+    env.set("LINKERD2_PROXY_IDENTITY_LOCAL_NAME", "web.shop.serviceaccount.identity.linkerd.cluster.local");
+    assert_eq!(gateways(&env), [gateway.parse().unwrap()]);
+    let other = "gate.edge.serviceaccount.identity.linkerd.cluster.local";
+    env.set("ISTHMUS_INBOUND_GATEWAY_IDENTITIES", other);
+    assert_eq!(gateways(&env), [other.parse().unwrap()]);
+    env.set("ISTHMUS_INBOUND_GATEWAY_IDENTITIES", "not a name");
+    assert!(Config::parse(&env).unwrap_err().to_string().contains("ISTHMUS_INBOUND_GATEWAY_IDENTITIES"));
+}

@@ -1,26 +1,17 @@
 //! Header fields that say who the client is: what clients claim is dropped, what is verified is set.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use mesh_types::{Identity, MULTICLUSTER_NAMESPACE, headers};
+use mesh_types::{Identity, headers};
 
-/// The service account of gateways, as the multicluster extension installs them.
-const GATEWAY_SERVICE_ACCOUNT: &str = "linkerd-gateway";
 /// What every mesh identity contains; a `Forwarded` element that has it claims to be the mesh's word.
 const IDENTITY_MARK: &str = ".serviceaccount.identity.";
-
-/// Whether an identity is that of a gateway, whose word on the original client counts.
-pub fn is_gateway(identity: &Identity) -> bool {
-    identity.workload().is_ok_and(|workload| {
-        workload.service_account == GATEWAY_SERVICE_ACCOUNT && workload.namespace == MULTICLUSTER_NAMESPACE
-    })
-}
 
 /// Drops what the client may not say and sets what is known of it.
 ///
 /// - without a verified identity, every `l5d-*` field goes;
-/// - `Forwarded` elements that name mesh identities are kept only from a gateway;
+/// - `Forwarded` elements that name mesh identities are kept only from one of our `gateways`;
 /// - `l5d-client-id` is the verified identity, or absent.
-pub(super) fn sanitize(headers: &mut HeaderMap, client: Option<&Identity>) {
+pub(super) fn sanitize(headers: &mut HeaderMap, client: Option<&Identity>, gateways: &[Identity]) {
     match client {
         None => {
             let ours = headers.keys().filter(|name| name.as_str().starts_with(headers::L5D_PREFIX));
@@ -34,7 +25,7 @@ pub(super) fn sanitize(headers: &mut HeaderMap, client: Option<&Identity>) {
             }
         }
     }
-    if headers.contains_key(headers::FORWARDED) && !client.is_some_and(is_gateway) {
+    if headers.contains_key(headers::FORWARDED) && !client.is_some_and(|client| gateways.contains(client)) {
         drop_claims(headers);
     }
 }

@@ -9,6 +9,7 @@ use super::tcp::unauthorized;
 use super::{Inbound, InboundMetrics};
 use crate::access_log::AccessLog;
 use crate::body::{Body, End, Observe};
+use crate::config::Config;
 use crate::drain::Drain;
 use crate::error::{Error, is_grpc};
 use crate::http::server::{self, Handler};
@@ -31,6 +32,7 @@ struct Connection {
     app: Rc<App>,
     metrics: Rc<InboundMetrics>,
     drain: Drain,
+    config: Arc<Config>,
     access_log: Option<AccessLog>,
     /// Metric handles by route and authorization; rebuilt when the policy changes.
     resolved: RefCell<Resolved>,
@@ -72,6 +74,7 @@ impl Inbound {
             app: self.app(target),
             metrics: Rc::clone(&self.metrics),
             drain: self.drain.clone(),
+            config: Arc::clone(&self.config),
             access_log: self.access_log.clone(),
             resolved: RefCell::default(),
         });
@@ -132,7 +135,7 @@ impl Connection {
             return Ok(answer);
         }
         let metrics = permit.metrics;
-        headers::sanitize(request.headers_mut(), self.client.identity());
+        headers::sanitize(request.headers_mut(), self.client.identity(), &self.config.inbound.gateways);
         let client_upgrade = upgrade::of_request(&mut request);
         let http1 = request.version() != Version::HTTP_2;
         if http1 && client_upgrade.is_none() {
