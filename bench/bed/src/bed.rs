@@ -22,6 +22,8 @@ const ENDPOINTS: &str = "10.78.0.0/16";
 const DEVICE: &str = "eth0";
 /// Inbound ports that reach what listens there directly, as the rules of a pod leave them alone.
 const SKIP: &str = "4190,4191,4567,4568";
+/// What the folders of beds are called, before the process id of their owner.
+const FILES: &str = "isthmus-bed-";
 /// The application is a service of this destination path, with the port at its end.
 const PATH: &str = "app.bed.svc.cluster.local";
 
@@ -90,7 +92,8 @@ impl Bed {
         let relay = link(&client, &server, layout.slow)?;
         let trust = Trust::new()?;
         let control = Control::start(&trust, &[&client, &server])?;
-        let files = tempfile::Builder::new().prefix("isthmus-bed-").tempdir()?;
+        sweep(&std::env::temp_dir());
+        let files = tempfile::Builder::new().prefix(&format!("{FILES}{}-", std::process::id())).tempdir()?;
         // Proxies run as a user of their own, and look for their files in here.
         std::fs::set_permissions(files.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         let init = bin.join("isthmus-init");
@@ -200,6 +203,18 @@ impl Bed {
     }
 }
 
+/// Removes the folders of processes that have ended without removing them: that were killed, or had a bed in a static.
+fn sweep(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|n| n.strip_prefix(FILES)?.split('-').next()?.parse::<u32>().ok());
+        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            // Another process may be sweeping too.
+            drop(std::fs::remove_dir_all(entry.path()));
+        }
+    }
+}
+
 fn endpoints(ips: &[Ipv4Addr], port: u16) -> Vec<(Ipv4Addr, u16, &'static str)> {
     ips.iter().map(|ip| (*ip, port, SERVER)).collect()
 }
@@ -222,3 +237,6 @@ fn link(client: &Netns, server: &Netns, slow: Option<Slow>) -> Result<Option<Rel
     server.ip(&["route", "add", "local", ENDPOINTS, "dev", "lo"])?;
     Ok(relay)
 }
+
+#[cfg(test)]
+mod tests;
