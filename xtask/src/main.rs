@@ -1,10 +1,14 @@
 //! `cargo xtask …`: what people and CI run. It links no room: it runs cargo, the tools of the machine, and the
 //! binaries that cargo built.
 
+mod bench;
+mod fuzz;
+mod helm;
 mod images;
 mod kind;
 mod kubectl;
 mod machine;
+mod tools;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
@@ -49,9 +53,11 @@ enum Task {
     Kind(kind::Kind),
     /// Check formatting, lints and documentation, with warnings denied
     Lint,
+    /// Fuzz what parses bytes of strangers, each target for a while (needs a nightly toolchain)
+    Fuzz(fuzz::Args),
     /// Run a benchmark and print its figures
     Bench {
-        /// Which one: mesh
+        /// Which one: mesh, proxy or instructions
         name: String,
         /// Passed on to the benchmark
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -82,11 +88,16 @@ fn run(task: Task) -> Result<()> {
             machine::require_nft()?;
             let kubectl = kubectl::find_or_build()?;
             let bin = build_binaries("release")?;
+            let helm =
+                if helm::is_wanted(&args) { Some(("ISTHMUS_HELM", helm::find_or_build()?)) } else { None };
+            let tools = if tools::are_wanted(&args) { tools::ensure()? } else { Vec::new() };
             let args = if args.is_empty() { vec!["--workspace".to_owned()] } else { args };
             call(
                 cargo()
                     .arg("test")
                     .args(args)
+                    .envs(tools)
+                    .envs(helm)
                     .env("ISTHMUS_BIN_DIR", &bin)
                     .env("ISTHMUS_KUBECTL", &kubectl)
                     .env("PATH", machine::path_beginning_with(&kubectl)?),
@@ -103,13 +114,8 @@ fn run(task: Task) -> Result<()> {
                     .env("RUSTDOCFLAGS", "-D warnings"),
             )
         }
-        Task::Bench { name, args } => {
-            machine::require_root("the sandbox makes network namespaces")?;
-            machine::require_nft()?;
-            let bin = build_binaries("release")?;
-            call(cargo().args(["build", "--release", "--quiet", "-p", "mesh-bench"]))?;
-            call(Command::new(bin.join("mesh-bench")).arg(name).args(args).env("ISTHMUS_BIN_DIR", &bin))
-        }
+        Task::Fuzz(args) => fuzz::run(&args),
+        Task::Bench { name, args } => bench::run(&name, &args),
     }
 }
 
