@@ -114,6 +114,13 @@ pub async fn watch<K>(api: Api<K>, config: watcher::Config, state: WatchState, m
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
+    // Whoever may see only what the watch selects may list only that.
+    let small = ListParams {
+        label_selector: config.label_selector.clone(),
+        field_selector: config.field_selector.clone(),
+        limit: Some(1),
+        ..ListParams::default()
+    };
     let mut events = watcher::watcher(api.clone(), config.timeout(WATCH_SECONDS)).boxed();
     let mut listed = Vec::new();
     let mut wait = FIRST_WAIT;
@@ -145,7 +152,7 @@ where
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(LONGEST_WAIT);
                 // A watch that resumes where it stopped has nothing to say, so a small list tells that it works again.
-                if api.list(&ListParams::default().limit(1)).await.is_ok() {
+                if api.list(&small).await.is_ok() {
                     state.hear();
                 }
             }
