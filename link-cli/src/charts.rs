@@ -1,6 +1,7 @@
 //! The charts this binary was built with.
 
 use crate::render::{Release, render};
+use crate::values::schema;
 use anyhow::Context;
 use serde_json::Value;
 
@@ -50,8 +51,21 @@ impl Chart {
         self.file("values-ha.yaml")
     }
 
-    /// The manifests, one text per document.
+    /// What values may be.
+    pub(crate) fn schema(self) -> anyhow::Result<Value> {
+        self.file("values.schema.json")
+    }
+
+    /// Values that are taken and do nothing, with the reason.
+    pub(crate) fn without_effect(self, values: &Value) -> anyhow::Result<Vec<(String, String)>> {
+        Ok(schema::validate(&self.schema()?, values).without_effect)
+    }
+
+    /// The manifests, one text per document. Values that the chart does not know, or that are mistyped, are refused.
     pub(crate) fn render(self, namespace: &str, values: &Value) -> anyhow::Result<Vec<String>> {
+        if let Some(refusal) = schema::validate(&self.schema()?, values).refusal(self.release()) {
+            return Err(refusal.into());
+        }
         let release = Release { name: self.release(), namespace, version: mesh_types::VERSION };
         let files = render(self.files(), &release, values)
             .with_context(|| format!("chart {} cannot be rendered with these values", self.release()))?;

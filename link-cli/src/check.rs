@@ -1,14 +1,21 @@
 //! `meshctl check`: is the cluster fit for the mesh, and is the mesh well?
 //!
-//! Every check has an anchor that stays the same over versions; its hint leads to a page about it.
+//! Every check has an anchor that stays the same over versions; its hint leads to a page about it (`docs/checks.md`).
 
+mod anchors;
 mod cluster;
 mod control_plane;
 mod data_plane;
+mod definitions;
+mod extensions;
 mod identity;
 mod multicluster;
+mod networks;
+mod objects;
 mod outcome;
-mod setup;
+mod pre;
+mod services;
+mod trouble;
 mod webhook;
 
 use crate::globals::Globals;
@@ -24,6 +31,9 @@ pub(crate) struct Args {
     /// Check whether the control plane can be installed.
     #[arg(long, conflicts_with = "proxy")]
     pre: bool,
+    /// With --pre: redirect rules will be written by a CNI plugin.
+    #[arg(long, requires = "pre")]
+    linkerd_cni_enabled: bool,
     /// Check only the custom resource definitions.
     #[arg(long, conflicts_with_all = ["pre", "proxy"])]
     crds: bool,
@@ -33,6 +43,9 @@ pub(crate) struct Args {
     /// With --proxy: only workloads of this namespace.
     #[arg(short, long, requires = "proxy", value_name = "NAMESPACE")]
     namespace: Option<String>,
+    /// Version that meshctl should have.
+    #[arg(long, value_name = "VERSION")]
+    expected_version: Option<String>,
     /// Output format; short shows only what is not well.
     #[arg(short, long, default_value = "table", value_parser = ["table", "short", "json"], value_name = "FORMAT")]
     output: String,
@@ -62,7 +75,8 @@ pub(crate) async fn run_multicluster(args: MulticlusterArgs, globals: &Globals) 
     report.add(category);
     if let Some(client) = client {
         let namespace = globals.linkerd_namespace.clone();
-        let context = Context { client, namespace, deadline: Instant::now() + args.wait };
+        let context =
+            Context { client, namespace, deadline: Instant::now() + args.wait, expected_version: None };
         report.add(multicluster::multicluster(&context, &args.namespace).await);
     }
     Ok(if report.finish()? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -75,6 +89,8 @@ struct Context {
     namespace: String,
     /// What is not well by then counts as failed.
     deadline: Instant,
+    /// The version that meshctl should have, if the user has a wish.
+    expected_version: Option<String>,
 }
 
 /// Runs the checks.
@@ -84,7 +100,8 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> anyhow::Result<ExitCod
     report.add(category);
     if let Some(client) = client {
         let namespace = globals.linkerd_namespace.clone();
-        let context = Context { client, namespace, deadline: Instant::now() + args.wait };
+        let expected_version = args.expected_version.clone();
+        let context = Context { client, namespace, deadline: Instant::now() + args.wait, expected_version };
         checks(&args, &context, &mut report).await;
     }
     Ok(if report.finish()? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -93,10 +110,10 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> anyhow::Result<ExitCod
 async fn checks(args: &Args, context: &Context, report: &mut Report) {
     report.add(cluster::version(context).await);
     if args.pre {
-        report.add(setup::pre(context).await);
+        report.add(pre::pre(context, args.linkerd_cni_enabled).await);
         return;
     }
-    report.add(setup::definitions(context).await);
+    report.add(definitions::definitions(context).await);
     if args.crds {
         return;
     }
@@ -104,14 +121,16 @@ async fn checks(args: &Args, context: &Context, report: &mut Report) {
     report.add(category);
     // Without the installed values nothing below could be judged.
     let Some(values) = installed else { return };
-    report.add(control_plane::objects(context).await);
+    report.add(objects::objects(context, &values).await);
     report.add(identity::identity(context).await);
     report.add(webhook::webhook(context).await);
-    report.add(control_plane::networks(context, &values).await);
-    report.add(control_plane::versions(context).await);
+    report.add(networks::networks(context, &values).await);
+    report.add(control_plane::versions(context, &values).await);
+    report.add(control_plane::proxies(context).await);
     if values["highAvailability"] == true {
         report.add(control_plane::replicas(context).await);
     }
+    report.add(extensions::extensions(context).await);
     if let Some(namespace) = multicluster::namespace(context).await {
         report.add(multicluster::multicluster(context, &namespace).await);
     }
@@ -123,9 +142,9 @@ async fn checks(args: &Args, context: &Context, report: &mut Report) {
 }
 
 /// Looks again and again until nothing is missing or the deadline has come; answers what is missing then.
-async fn until_well<F>(context: &Context, mut look: impl FnMut() -> F) -> Option<String>
+async fn until_well<F, T>(context: &Context, mut look: impl FnMut() -> F) -> Option<T>
 where
-    F: Future<Output = Option<String>>,
+    F: Future<Output = Option<T>>,
 {
     /// Between two looks.
     const PERIOD: Duration = Duration::from_millis(500);

@@ -5,7 +5,7 @@
 
 use crate::globals::Globals;
 use crate::{
-    check, completion, diagnostics, inject, install, multicluster, sandbox, trust, uninstall, upgrade,
+    check, completion, diagnostics, inject, install, multicluster, prune, sandbox, trust, uninstall, upgrade,
     version,
 };
 use anyhow::Context;
@@ -30,6 +30,8 @@ enum Command {
     Install(Box<install::Args>),
     /// Print the manifests of the installed control plane as this version would have them.
     Upgrade(Box<upgrade::Args>),
+    /// Print what an earlier version installed and this one does not, for kubectl delete.
+    Prune(prune::Args),
     /// Print what to delete to be rid of the control plane, for kubectl delete.
     Uninstall(uninstall::Args),
     /// Check the cluster and the mesh in it.
@@ -63,6 +65,7 @@ impl Cli {
         match self.command {
             Command::Install(args) => block_on(install::run(*args, globals)),
             Command::Upgrade(args) => block_on(upgrade::run(*args, globals)),
+            Command::Prune(args) => block_on(prune::run(args, globals)),
             Command::Uninstall(args) => block_on(uninstall::run(args, globals)),
             Command::Check(args) => block_on(check::run(args, globals)),
             Command::Inject(args) => block_on(inject::run(*args, globals)),
@@ -86,3 +89,6 @@ fn block_on(future: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::R
         .context("cannot start the async runtime")?;
     runtime.block_on(future)
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,16 +2,18 @@
 
 use crate::charts::Chart;
 use crate::globals::Globals;
+use crate::installed::Source;
 use crate::manifest::{self, Format};
+use crate::overrides;
 use crate::proxy_flags::ProxyFlags;
 use crate::report::Problem;
 use crate::trust::authority_name;
-use crate::values::{ValueArgs, merge, read};
+use crate::values::{ValueArgs, durations, merge, read};
 use mesh_tls::{Authority, TrustBundle};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Lifetime of the certificates made where none are given.
 const DEVELOPMENT_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -83,6 +85,9 @@ pub(crate) struct Settings {
     /// Redirect rules are written by a CNI plugin.
     #[arg(long)]
     linkerd_cni_enabled: bool,
+    /// Where every image is, such as registry.example.org/mesh for registry.example.org/mesh/proxy [default: isthmus].
+    #[arg(long, value_name = "PREFIX")]
+    registry: Option<String>,
     /// Do not carry HTTP/1 over HTTP/2 between proxies.
     #[arg(long)]
     disable_h2_upgrade: bool,
@@ -105,15 +110,80 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> anyhow::Result<ExitCod
     if !args.ignore_cluster {
         crate::install_checks::before_install(globals).await?;
     }
-    let mut values = values(&args.settings)?;
-    identity(&args.settings, namespace, &mut values)?;
-    let documents = Chart::ControlPlane.render(namespace, &values)?;
-    manifest::print(&manifest::parse(documents)?, args.output)?;
+    let mut values = Chart::ControlPlane.default_values()?;
+    if !args.ignore_cluster {
+        crate::install_checks::of_the_cluster(globals, &mut values).await?;
+    }
+    overlay(&args.settings, &mut values)?;
+    if !args.ignore_cluster {
+        certificates_there(&Source::cluster(globals).await?, &mut values).await?;
+    }
+    identity(namespace, &mut values)?;
+    told_without_effect(&values)?;
+    let mut manifests = manifest::parse(Chart::ControlPlane.render(namespace, &values)?)?;
+    manifests
+        .push(overrides::secret(namespace, &overrides::of(&values, &Chart::ControlPlane.default_values()?)));
+    manifest::print(&manifests, args.output)?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// Says which values do nothing; they are taken because values files of Linkerd have them.
+pub(crate) fn told_without_effect(values: &Value) -> anyhow::Result<()> {
+    for (path, why) in Chart::ControlPlane.without_effect(values)? {
+        eprintln!("‼ {path} has no effect: {why}");
+    }
+    Ok(())
+}
+
+/// Takes certificates that the cluster has already: an installation that ended half-way is finished with its own, and
+/// an issuer that something else keeps must stand below the anchors.
+async fn certificates_there(source: &Source, values: &mut Value) -> anyhow::Result<()> {
+    let none = |pointer: &str, values: &Value| {
+        values.pointer(pointer).and_then(Value::as_str).is_none_or(str::is_empty)
+    };
+    if values["identity"]["issuer"]["scheme"] == "kubernetes.io/tls" {
+        return external_issuer(source, values).await;
+    }
+    let given = ["/identityTrustAnchorsPEM", "/identity/issuer/tls/crtPEM"].iter().any(|p| !none(p, values));
+    if given || values["identity"]["externalCA"] == true {
+        return Ok(());
+    }
+    if let (Some(anchors), Some((cert, key))) = (source.anchors().await?, source.issuer().await?) {
+        eprintln!("‼ the trust anchors and the issuer that the cluster has already are used");
+        merge(
+            values,
+            &json!({
+                "identityTrustAnchorsPEM": anchors,
+                "identity": {"issuer": {"tls": {"crtPEM": cert, "keyPEM": key}}},
+            }),
+        );
+    }
+    Ok(())
+}
+
+/// Looks at an issuer that something else keeps, if it is there yet.
+async fn external_issuer(source: &Source, values: &Value) -> anyhow::Result<()> {
+    use crate::installed::{ISSUER, secret_text};
+    let Some(secret) = source.secret(ISSUER).await? else {
+        eprintln!("‼ Secret {ISSUER} is not there yet; identity waits for it");
+        return Ok(());
+    };
+    let problem = |what: &str, why: String| {
+        let fix = "let whatever keeps it (such as cert-manager) issue it below the trust anchors given here, type kubernetes.io/tls";
+        Problem::new(what, why, fix)
+    };
+    let pair = secret_text(&secret, "tls.crt").zip(secret_text(&secret, "tls.key"));
+    let (cert, key) = pair.ok_or_else(|| {
+        problem("the external issuer cannot be used", format!("Secret {ISSUER} has no tls.crt and tls.key"))
+    })?;
+    let mut seen = values.clone();
+    merge(&mut seen, &json!({"identity": {"issuer": {"tls": {"crtPEM": cert, "keyPEM": key}}}}));
+    verify(&seen).map_err(|error| problem("the external issuer cannot be used", error.to_string()).into())
+}
+
 /// Values of the control plane before certificates: defaults, then what the settings say.
-pub(crate) fn values(settings: &Settings) -> anyhow::Result<Value> {
+#[cfg(test)]
+fn values(settings: &Settings) -> anyhow::Result<Value> {
     let mut values = Chart::ControlPlane.default_values()?;
     overlay(settings, &mut values)?;
     Ok(values)
@@ -130,6 +200,11 @@ pub(crate) fn overlay(settings: &Settings, values: &mut Value) -> anyhow::Result
 }
 
 impl Settings {
+    /// Whether an issuer's certificate is given.
+    pub(crate) fn gives_issuer(&self) -> bool {
+        self.identity_issuer_certificate_file.is_some()
+    }
+
     fn flags(&self, values: &mut Value) -> anyhow::Result<()> {
         let mut put = |path: &str, value: Option<Value>| {
             let Some(value) = value else { return };
@@ -144,6 +219,13 @@ impl Settings {
         put("controllerLogLevel", self.controller_log_level.clone().map(Value::from));
         put("controllerUID", self.controller_uid.map(Value::from));
         put("controllerGID", self.controller_gid.map(Value::from));
+        for (image, path) in [
+            ("controller", "controllerImage"),
+            ("proxy", "proxy/image/name"),
+            ("init", "proxyInit/image/name"),
+        ] {
+            put(path, self.registry.as_ref().map(|r| format!("{}/{image}", r.trim_end_matches('/')).into()));
+        }
         put("cniEnabled", self.linkerd_cni_enabled.then_some(true.into()));
         put("enableH2Upgrade", self.disable_h2_upgrade.then_some(false.into()));
         for (flag, path, text) in [
@@ -159,10 +241,10 @@ impl Settings {
             ),
         ] {
             if let Some(text) = text {
-                mesh_types::parse_duration(text).map_err(|e| {
+                durations(text).ok_or_else(|| {
                     Problem::usage(
                         format!("{flag} is refused"),
-                        e.to_string(),
+                        format!("{text:?} is not a duration"),
                         "write for example 24h or 20s",
                     )
                 })?;
@@ -178,7 +260,7 @@ impl Settings {
 }
 
 /// Makes what certificates are missing, or checks that the given ones belong together.
-fn identity(settings: &Settings, namespace: &str, values: &mut Value) -> anyhow::Result<()> {
+fn identity(namespace: &str, values: &mut Value) -> anyhow::Result<()> {
     let text = |values: &Value, pointer: &str| {
         values.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
     };
@@ -203,7 +285,7 @@ fn identity(settings: &Settings, namespace: &str, values: &mut Value) -> anyhow:
     }
     match (anchors.is_empty(), cert.is_empty() || key.is_empty()) {
         (true, true) if external_ca => missing("the issuer", "--identity-issuer-certificate-file"),
-        (true, true) => generate(settings, namespace, values),
+        (true, true) => generate(namespace, values),
         (true, false) if external_ca => Ok(()),
         (true, false) => missing("the issuer's trust anchor", "--identity-trust-anchors-file"),
         (false, true) => {
@@ -226,6 +308,10 @@ pub(crate) fn verify(values: &Value) -> anyhow::Result<()> {
     let bundle =
         TrustBundle::from_pem(anchors).map_err(|e| problem("the trust anchors cannot be used", &e))?;
     let issuer = Authority::from_pem(cert, key).map_err(|e| problem("the issuer cannot be used", &e))?;
+    if issuer.not_after() <= SystemTime::now() {
+        let why = format!("the validity of {} is over", issuer.info().subject);
+        return Err(Problem::new("the issuer cannot be used", why, fix).into());
+    }
     issuer.verify(&bundle).map_err(|e| problem("the issuer does not belong to the trust anchors", &e))?;
     Ok(())
 }
@@ -241,11 +327,11 @@ fn pem(path: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn generate(settings: &Settings, namespace: &str, values: &mut Value) -> anyhow::Result<()> {
-    let domain = settings.identity_trust_domain.as_deref().or(settings.cluster_domain.as_deref());
-    let domain = domain.unwrap_or(mesh_types::CLUSTER_DOMAIN);
+fn generate(namespace: &str, values: &mut Value) -> anyhow::Result<()> {
+    let given = ["identityTrustDomain", "clusterDomain"].iter().filter_map(|key| values[*key].as_str());
+    let domain = given.into_iter().find(|d| !d.is_empty()).unwrap_or(mesh_types::CLUSTER_DOMAIN).to_owned();
     let root = Authority::new_root(&format!("root.{namespace}.{domain}"), DEVELOPMENT_LIFETIME)?;
-    let issuer = root.issue_authority(&authority_name(namespace, domain), DEVELOPMENT_LIFETIME)?;
+    let issuer = root.issue_authority(&authority_name(namespace, &domain), DEVELOPMENT_LIFETIME)?;
     merge(
         values,
         &json!({

@@ -3,8 +3,12 @@
 use crate::globals::Globals;
 use crate::report::Problem;
 use mesh_kube::k8s_openapi::api::core::v1::ConfigMap;
+use mesh_kube::k8s_openapi::api::discovery::v1::EndpointSlice;
 use mesh_kube::k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use mesh_kube::kube::Api;
+use mesh_kube::kube::api::ListParams;
+use mesh_types::labels;
+use serde_json::Value;
 
 /// One of the definitions that `install --crds` prints; they are applied together.
 const A_DEFINITION: &str = "servers.policy.linkerd.io";
@@ -34,6 +38,25 @@ pub(crate) async fn before_install(globals: &Globals) -> anyhow::Result<()> {
         )
         .into());
     }
+    Ok(())
+}
+
+/// Lets the control plane reach the API server without its proxies: puts ports that the cluster uses and the defaults
+/// lack among `proxyInit.kubeAPIServerPorts`.
+pub(crate) async fn of_the_cluster(globals: &Globals, values: &mut Value) -> anyhow::Result<()> {
+    let slices: Api<EndpointSlice> = Api::namespaced(globals.client().await?, "default");
+    let kubernetes = ListParams::default().labels(&format!("{}=kubernetes", labels::SERVICE_NAME));
+    // Whoever may not see them goes with the defaults.
+    let Ok(list) = slices.list(&kubernetes).await else { return Ok(()) };
+    let used = list.items.into_iter().flat_map(|s| s.ports.unwrap_or_default()).filter_map(|p| p.port);
+    let slot = &mut values["proxyInit"]["kubeAPIServerPorts"];
+    let mut ports: Vec<String> = slot.as_str().unwrap_or_default().split(',').map(str::to_owned).collect();
+    for port in used.map(|p| p.to_string()) {
+        if !ports.contains(&port) {
+            ports.push(port);
+        }
+    }
+    *slot = ports.join(",").into();
     Ok(())
 }
 

@@ -94,10 +94,7 @@ fn ports(text: &str) -> Result<String, String> {
 
 /// A Kubernetes quantity; kept as it was written.
 fn quantity(text: &str) -> Result<String, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let units = ["", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
-    let fine = digits.parse::<f64>().is_ok_and(|n| n.is_finite() && n >= 0.0)
-        && units.contains(&&text[digits.len()..]);
+    let fine = crate::values::quantity(text);
     fine.then(|| text.to_owned()).ok_or_else(|| "write a quantity such as 100m or 64Mi".to_owned())
 }
 

@@ -1,8 +1,11 @@
 //! Values of charts from files and flags, with Helm's precedence and syntax.
 
+pub(crate) mod schema;
+
 use crate::report::Problem;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Flags that set values of a chart.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -84,6 +87,28 @@ pub(crate) fn merge(target: &mut Value, overlay: &Value) {
         }
         (target, overlay) => *target = overlay.clone(),
     }
+}
+
+/// A duration, or several one after the other as Go writes them: `24h0m0s`.
+pub(crate) fn durations(text: &str) -> Option<Duration> {
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    loop {
+        let unit = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let next = rest[unit..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |at| unit + at);
+        total = total.checked_add(mesh_types::parse_duration(&rest[..next]).ok()?)?;
+        rest = &rest[next..];
+        if rest.is_empty() {
+            return Some(total);
+        }
+    }
+}
+
+/// Whether a text is a Kubernetes quantity.
+pub(crate) fn quantity(text: &str) -> bool {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let units = ["", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+    digits.parse::<f64>().is_ok_and(|n| n.is_finite() && n >= 0.0) && units.contains(&&text[digits.len()..])
 }
 
 fn bad(flag: &str, text: &str, why: &str) -> Problem {

@@ -95,6 +95,9 @@ imagePullSecrets:
 {{- with .root.Values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
+{{- with .root.Values.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
 {{- if .root.Values.enablePodAntiAffinity }}
 affinity:
   podAntiAffinity:

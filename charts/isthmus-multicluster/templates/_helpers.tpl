@@ -31,6 +31,9 @@ tolerations:
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with .root.Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
 {{- if .root.Values.enablePodAntiAffinity }}
 affinity:
   podAntiAffinity:
@@ -46,6 +49,25 @@ affinity:
           matchLabels:
             app: {{ .app }}
         topologyKey: kubernetes.io/hostname
+{{- end }}
+{{- end }}
+
+{{/* A PodDisruptionBudget where replicas are spread. Dot: root, component, app. */}}
+{{- define "multicluster.pdb" -}}
+{{- if .root.Values.enablePodAntiAffinity }}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: {{ .app }}
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+    {{- include "multicluster.labels" . | nindent 4 }}
+spec:
+  maxUnavailable: 1
+  selector:
+    matchLabels:
+      app: {{ .app }}
 {{- end }}
 {{- end }}
 

@@ -1,21 +1,17 @@
-//! The control plane's objects and pods.
+//! The control plane's pods, versions and replicas.
 
 use super::outcome::{Category, Verdict};
+use super::trouble::{self, Trouble};
 use super::{Context, until_well};
 use crate::install_checks::CONFIG;
-use ipnet::IpNet;
-use mesh_kube::k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use mesh_kube::k8s_openapi::api::apps::v1::Deployment;
-use mesh_kube::k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service, ServiceAccount};
-use mesh_kube::k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use mesh_kube::k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use mesh_kube::kube::api::ListParams;
 use mesh_kube::kube::{self, Api};
 use mesh_types::{VERSION, annotations, labels};
 use serde_json::Value;
-use std::fmt::Debug;
-use std::net::IpAddr;
 
-/// Components, and what their roles are called.
+/// Components, each a Deployment `linkerd-…` with an account and roles of that name.
 const COMPONENTS: [&str; 3] = ["identity", "destination", "proxy-injector"];
 
 /// Whether the control plane is there and runs. Answers the installed values.
@@ -40,28 +36,91 @@ pub(super) async fn existence(context: &Context) -> (Category, Option<Value>) {
     if !category.add("l5d-existence-linkerd-config", format!("'{CONFIG}' config map exists"), verdict) {
         return (category, None);
     }
-    let why = until_well(context, || not_ready(context)).await;
-    let fix = format!("look at them:  kubectl -n {ns} get pods   and   kubectl -n {ns} describe pods");
-    category.add("l5d-api-control-ready", "control plane pods are ready", Verdict::error_if(why, fix));
-    (category, values)
+    let trouble = until_well(context, || not_ready(context)).await;
+    let verdict = trouble.map_or(Verdict::Good, |t| Verdict::Error(t.why, t.fix));
+    category.add("l5d-api-control-ready", "control plane pods are ready", verdict);
+    let stuck = until_well(context, || not_rolled_out(context)).await;
+    let fix = format!(
+        "look at it:  kubectl -n {ns} describe deploy   and finish what was begun:  meshctl upgrade | kubectl apply -f -"
+    );
+    let verdict =
+        stuck.map_or(Verdict::Good, |t| Verdict::Error(t.why, if t.fix.is_empty() { fix } else { t.fix }));
+    category.add("l5d-existence-replicasets", "control plane replica sets are ready", verdict);
+    let unschedulable =
+        pods(context).await.map(|pods| pods.iter().filter_map(trouble::unschedulable).collect());
+    let verdict = match unschedulable {
+        Err(error) => Verdict::unanswered(&error),
+        Ok(found) => {
+            let found: Vec<String> = found;
+            let why = (!found.is_empty()).then(|| found.join("; "));
+            Verdict::warning_if(
+                why,
+                "add nodes or room on them, or ask for fewer replicas (--controller-replicas)",
+            )
+        }
+    };
+    category.add("l5d-existence-unschedulable-pods", "no unschedulable pods", verdict);
+    (category, Some(values.unwrap_or_default()))
 }
 
-/// Components without a ready pod.
-async fn not_ready(context: &Context) -> Option<String> {
+/// Components without a ready pod, and why their pods are not.
+async fn not_ready(context: &Context) -> Option<Trouble> {
+    let ns = &context.namespace;
     let pods = match pods(context).await {
         Ok(pods) => pods,
-        Err(error) => return Some(mesh_kube::explain(&error)),
+        Err(error) => return Some(Trouble::unanswered(&error)),
     };
-    let ready = |component: &&str| {
-        pods.iter().any(|p| label(p, labels::CONTROL_PLANE_COMPONENT) == Some(*component) && is_ready(p))
+    let of = |component: &str| {
+        let pods = pods.iter().filter(|p| label(p, labels::CONTROL_PLANE_COMPONENT) == Some(component));
+        pods.collect::<Vec<_>>()
     };
-    let missing: Vec<String> =
-        COMPONENTS.iter().filter(|c| !ready(c)).map(|c| format!("linkerd-{c}")).collect();
-    (!missing.is_empty()).then(|| format!("no ready pod of {}", missing.join(", ")))
+    let missing: Vec<&str> = COMPONENTS.into_iter().filter(|c| !of(c).into_iter().any(is_ready)).collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let names: Vec<String> = missing.iter().map(|c| format!("linkerd-{c}")).collect();
+    let first = missing.iter().find_map(|c| of(c).into_iter().find_map(trouble::of_pod));
+    let why = format!("no ready pod of {}", names.join(", "));
+    Some(match first {
+        Some(cause) => Trouble { why: format!("{why}: {}", cause.why), fix: cause.fix },
+        None => Trouble {
+            why,
+            fix: format!("look at them:  kubectl -n {ns} get pods   and   kubectl -n {ns} describe pods"),
+        },
+    })
+}
+
+/// A Deployment whose pods cannot be made, or are not those of its last change.
+async fn not_rolled_out(context: &Context) -> Option<Trouble> {
+    match deployments(context).await {
+        Err(error) => Some(Trouble::unanswered(&error)),
+        Ok(all) => {
+            let pods = pods(context).await.unwrap_or_default();
+            all.iter().find_map(|deployment| {
+                let mut trouble = trouble::of_deployment(deployment)?;
+                // Its new pods say why they do not come up.
+                let own = deployment.spec.as_ref().and_then(|s| s.selector.match_labels.as_ref());
+                let own = pods.iter().filter(|p| {
+                    own.is_some_and(|want| want.iter().all(|(k, v)| label(p, k) == Some(v.as_str())))
+                });
+                if let Some(cause) = own.into_iter().find_map(trouble::of_pod) {
+                    trouble.why = format!("{}: {}", trouble.why, cause.why);
+                    trouble.fix = cause.fix;
+                }
+                Some(trouble)
+            })
+        }
+    }
 }
 
 async fn pods(context: &Context) -> Result<Vec<Pod>, kube::Error> {
     let api: Api<Pod> = Api::namespaced(context.client.clone(), &context.namespace);
+    let ours = ListParams::default().labels(labels::CONTROL_PLANE_COMPONENT);
+    Ok(api.list(&ours).await?.items)
+}
+
+async fn deployments(context: &Context) -> Result<Vec<Deployment>, kube::Error> {
+    let api: Api<Deployment> = Api::namespaced(context.client.clone(), &context.namespace);
     let ours = ListParams::default().labels(labels::CONTROL_PLANE_COMPONENT);
     Ok(api.list(&ours).await?.items)
 }
@@ -79,131 +138,75 @@ pub(super) fn is_ready(pod: &Pod) -> bool {
     conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
-/// Whether every object that the control plane is made of is there.
-pub(super) async fn objects(context: &Context) -> Category {
-    let mut category = Category::new("linkerd-config");
-    let (client, ns) = (&context.client, &context.namespace);
-    let roles: Vec<String> = COMPONENTS.iter().map(|c| format!("linkerd-{ns}-{c}")).collect();
-    let accounts: Vec<String> = COMPONENTS.iter().map(|c| format!("linkerd-{c}")).collect();
-    let found = exist(Api::<ClusterRole>::all(client.clone()), &roles).await;
-    category.add("l5d-existence-cr", "control plane ClusterRoles exist", found);
-    let found = exist(Api::<ClusterRoleBinding>::all(client.clone()), &roles).await;
-    category.add("l5d-existence-crb", "control plane ClusterRoleBindings exist", found);
-    let found = exist(Api::<ServiceAccount>::namespaced(client.clone(), ns), &accounts).await;
-    category.add("l5d-existence-sa", "control plane ServiceAccounts exist", found);
-    let webhook = [mesh_injector::webhook::WEBHOOK_CONFIGURATION.to_owned()];
-    let found = exist(Api::<MutatingWebhookConfiguration>::all(client.clone()), &webhook).await;
-    category.add("l5d-existence-mwc", "control plane MutatingWebhookConfigurations exist", found);
-    category
-}
-
-async fn exist<K>(api: Api<K>, names: &[String]) -> Verdict
-where
-    K: Clone + Debug + serde::de::DeserializeOwned,
-{
-    let mut missing = Vec::new();
-    for name in names {
-        match api.get_metadata_opt(name).await {
-            Ok(Some(_)) => {}
-            Ok(None) => missing.push(name.as_str()),
-            Err(error) => return Verdict::unanswered(&error),
-        }
-    }
-    let why = (!missing.is_empty()).then(|| format!("missing: {}", missing.join(", ")));
-    Verdict::error_if(why, "put them back:  meshctl upgrade | kubectl apply -f -")
-}
-
-/// Whether `clusterNetworks` covers what the cluster uses; proxies treat other addresses as outside.
-pub(super) async fn networks(context: &Context, values: &Value) -> Category {
-    let mut category = Category::new("linkerd-cluster-networks");
-    let fix = "set the value:  meshctl upgrade --set clusterNetworks='…' | kubectl apply -f -";
-    let networks: Result<Vec<IpNet>, _> =
-        values["clusterNetworks"].as_str().unwrap_or_default().split(',').map(|n| n.trim().parse()).collect();
-    let Ok(networks) = networks else {
-        let why = "clusterNetworks is not a list of networks".to_owned();
-        category.add(
-            "l5d-cluster-networks-cidr",
-            "cluster networks are valid",
-            Verdict::Error(why, fix.into()),
-        );
-        return category;
-    };
-    let covered = |ip: &IpAddr| networks.iter().any(|n| n.contains(ip));
-    let verdict = match Api::<Node>::all(context.client.clone()).list(&ListParams::default()).await {
-        Err(error) => Verdict::unanswered(&error),
+/// Whether the control plane is of one version, and of this one's.
+pub(super) async fn versions(context: &Context, values: &Value) -> Category {
+    let mut category = Category::new("control-plane-version");
+    let installed = values["linkerdVersion"].as_str().filter(|v| !v.is_empty());
+    let deployments = deployments(context).await;
+    let version = |d: &Deployment| d.metadata.labels.as_ref()?.get("app.kubernetes.io/version").cloned();
+    let verdict = match &deployments {
+        Err(error) => Verdict::unanswered(error),
         Ok(list) => {
-            let cidrs = list.items.into_iter().filter_map(|n| n.spec?.pod_cidr?.parse::<IpNet>().ok());
-            let outside: Vec<String> =
-                cidrs.filter(|c| !networks.iter().any(|n| n.contains(c))).map(|c| c.to_string()).collect();
+            let others = list.iter().filter_map(|d| {
+                let of = version(d).filter(|of| installed.is_some_and(|wanted| wanted != of))?;
+                Some(format!("{} is {of}", d.metadata.name.as_deref().unwrap_or_default()))
+            });
+            let others: Vec<String> = others.collect();
+            let why = (!others.is_empty())
+                .then(|| format!("{CONFIG} says {}, {}", installed.unwrap_or_default(), others.join(", ")));
             Verdict::error_if(
-                (!outside.is_empty()).then(|| format!("not covered: {}", outside.join(", "))),
-                fix,
+                why,
+                "an upgrade ended half-way; finish it:  meshctl upgrade | kubectl apply -f -",
             )
         }
     };
-    category.add("l5d-cluster-networks-cidr", "cluster networks contain all node podCIDRs", verdict);
-    let verdict = match Api::<Pod>::all(context.client.clone()).list(&ListParams::default()).await {
-        Err(error) => Verdict::unanswered(&error),
-        Ok(list) => {
-            let own = |p: &Pod| p.spec.as_ref().and_then(|s| s.host_network) != Some(true);
-            let pods = list.items.into_iter().filter(own);
-            let ips = pods.filter_map(|p| p.status?.pod_ip?.parse::<IpAddr>().ok());
-            outside(ips, covered, fix)
-        }
-    };
-    category.add("l5d-cluster-networks-pods", "cluster networks contain all pods", verdict);
-    let verdict = match Api::<Service>::all(context.client.clone()).list(&ListParams::default()).await {
-        Err(error) => Verdict::unanswered(&error),
-        Ok(list) => {
-            let ips = list.items.into_iter().filter_map(|s| s.spec?.cluster_ip?.parse::<IpAddr>().ok());
-            outside(ips, covered, fix)
-        }
-    };
-    category.add("l5d-cluster-networks-pods", "cluster networks contain all services", verdict);
+    let one = category.add("l5d-version-one", "control plane is of one version", verdict);
+    let fix =
+        "bring them together:  meshctl upgrade | kubectl apply -f -   (or use the meshctl of that version)";
+    if let (Some(installed), true) = (installed, one) {
+        let why =
+            (installed != VERSION).then(|| format!("meshctl is {VERSION}, the control plane is {installed}"));
+        let verdict = Verdict::warning_if(why, fix);
+        category.add("l5d-version-control", "control plane and cli versions match", verdict);
+    }
+    if let Some(expected) = &context.expected_version {
+        let why = (expected != VERSION).then(|| format!("meshctl is {VERSION}, {expected} is expected"));
+        let verdict = Verdict::warning_if(why, "get the meshctl of that version");
+        category.add("l5d-version-cli", "cli is of the expected version", verdict);
+    }
     category
 }
 
-fn outside(ips: impl Iterator<Item = IpAddr>, covered: impl Fn(&IpAddr) -> bool, fix: &str) -> Verdict {
-    let all: Vec<String> = ips.filter(|ip| !covered(ip)).map(|ip| ip.to_string()).collect();
-    let shown = all.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-    Verdict::error_if((!all.is_empty()).then(|| format!("{} not covered: {shown}", all.len())), fix)
-}
-
-/// Whether the control plane and its proxies are of this version.
-pub(super) async fn versions(context: &Context) -> Category {
-    let mut category = Category::new("control-plane-version");
-    let fix =
-        "bring them together:  meshctl upgrade | kubectl apply -f -   (or use the meshctl of that version)";
-    let deployments: Api<Deployment> = Api::namespaced(context.client.clone(), &context.namespace);
-    let verdict = match deployments.list(&ListParams::default().labels(labels::CONTROL_PLANE_COMPONENT)).await
-    {
-        Err(error) => Verdict::unanswered(&error),
-        Ok(list) => {
-            let others: Vec<String> = list
-                .items
-                .into_iter()
-                .filter_map(|d| {
-                    let version = d.metadata.labels?.remove("app.kubernetes.io/version")?;
-                    let name = d.metadata.name.unwrap_or_default();
-                    (version != VERSION).then(|| format!("{name} is {version}"))
-                })
-                .collect();
-            let why = (!others.is_empty()).then(|| format!("meshctl is {VERSION}, {}", others.join(", ")));
-            Verdict::warning_if(why, fix)
+/// The proxies of the control plane's own pods.
+pub(super) async fn proxies(context: &Context) -> Category {
+    let mut category = Category::new("linkerd-control-plane-proxy");
+    let ns = &context.namespace;
+    let pods = match pods(context).await {
+        Ok(pods) => pods,
+        Err(error) => {
+            category.add(
+                "l5d-cp-proxy-healthy",
+                "control plane proxies are healthy",
+                Verdict::unanswered(&error),
+            );
+            return category;
         }
     };
-    category.add("l5d-version-control", "control plane and cli versions match", verdict);
-    let verdict = match pods(context).await {
-        Err(error) => Verdict::unanswered(&error),
-        Ok(pods) => {
-            let other = |p: &&Pod| annotation(p, annotations::PROXY_VERSION).is_some_and(|v| v != VERSION);
-            let names: Vec<&str> =
-                pods.iter().filter(other).filter_map(|p| p.metadata.name.as_deref()).collect();
-            let why = (!names.is_empty()).then(|| format!("other proxies in: {}", names.join(", ")));
-            Verdict::warning_if(why, fix)
-        }
-    };
-    category.add("l5d-cp-proxy-cli-version", "control plane proxies and cli versions match", verdict);
+    let sick: Vec<String> = pods.iter().filter_map(trouble::of_proxy).collect();
+    let verdict = Verdict::error_if(
+        (!sick.is_empty()).then(|| sick.join("; ")),
+        format!("see what it says:  kubectl -n {ns} logs POD -c linkerd-proxy"),
+    );
+    category.add("l5d-cp-proxy-healthy", "control plane proxies are healthy", verdict);
+    let other = |p: &&Pod| annotation(p, annotations::PROXY_VERSION).is_some_and(|v| v != VERSION);
+    let names: Vec<&str> = pods.iter().filter(other).filter_map(|p| p.metadata.name.as_deref()).collect();
+    let why = (!names.is_empty()).then(|| format!("other proxies in: {}", names.join(", ")));
+    let fix = "bring them together:  meshctl upgrade | kubectl apply -f -";
+    category.add(
+        "l5d-cp-proxy-cli-version",
+        "control plane proxies and cli versions match",
+        Verdict::warning_if(why, fix),
+    );
     category
 }
 

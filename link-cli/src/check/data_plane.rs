@@ -13,10 +13,20 @@ use mesh_types::{VERSION, annotations, labels};
 pub(super) async fn data_plane(context: &Context, namespace: Option<&str>) -> [Category; 2] {
     let mut trust = Category::new("linkerd-identity-data-plane");
     let mut plane = Category::new("linkerd-data-plane");
+    let there = until_well(context, || async {
+        match pods(context, namespace).await {
+            Err(error) => Some(mesh_kube::explain(&error)),
+            Ok(pods) => pods.is_empty().then(|| "no pod has a proxy".to_owned()),
+        }
+    })
+    .await;
+    let fix = "annotate a namespace or a workload with linkerd.io/inject: enabled and restart it (meshctl inject --help)";
+    if !plane.add("l5d-data-plane-exists", "data plane exists", Verdict::error_if(there, fix)) {
+        return [trust, plane];
+    }
     let ready = until_well(context, || async {
         match pods(context, namespace).await {
             Err(error) => Some(mesh_kube::explain(&error)),
-            Ok(pods) if pods.is_empty() => Some("no pod has a proxy".to_owned()),
             Ok(pods) => named(&pods, |p| !is_ready(p) && !is_over(p)).map(|n| format!("not ready: {n}")),
         }
     })
@@ -43,6 +53,7 @@ pub(super) async fn data_plane(context: &Context, namespace: Option<&str>) -> [C
         "data plane pod labels are configured correctly",
         Verdict::warning_if(why, fix),
     );
+    super::services::services(context, namespace, &pods, &mut plane).await;
     trust.add(
         "l5d-identity-data-plane-proxies-certs-match-ca",
         "data plane proxies certificate match CA",

@@ -67,6 +67,10 @@ fn issuer_checks(category: &mut Category, issuer: &Authority, bundle: &TrustBund
         "issuer cert is within its validity period",
         Verdict::error_if(not_valid(info, now), RENEW_ISSUER),
     );
+    // What is over has been told, and fails everything that follows.
+    if not_valid(info, now).is_some() {
+        return;
+    }
     category.add(
         "l5d-identity-issuer-cert-not-expiring-soon",
         "issuer cert is valid for at least 60 days",
@@ -125,7 +129,8 @@ pub(super) fn not_valid(info: &CertificateInfo, now: SystemTime) -> Option<Strin
 }
 
 pub(super) fn expires_soon(info: &CertificateInfo, now: SystemTime) -> Option<String> {
-    let left = info.not_after.duration_since(now).unwrap_or_default();
+    // What is over does not expire any more.
+    let left = info.not_after.duration_since(now).ok()?;
     let (days, hours) = (left.as_secs() / 86_400, left.as_secs() / 3600 % 24);
     (left < SOON)
         .then(|| format!("{} expires in {days} d {hours} h ({})", info.subject, date(info.not_after)))

@@ -58,6 +58,7 @@ impl Category {
         description: impl Into<String>,
         verdict: Verdict,
     ) -> bool {
+        debug_assert!(super::anchors::ANCHORS.contains(&anchor), "{anchor} is not among the anchors");
         let passed = !matches!(verdict, Verdict::Error(..));
         self.checks.push(Checked { description: description.into(), anchor, verdict });
         passed

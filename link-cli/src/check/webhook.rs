@@ -6,12 +6,18 @@ use super::outcome::{Category, Verdict};
 use mesh_injector::webhook::{CERTIFICATE_SECRET, WEBHOOK_CONFIGURATION};
 use mesh_kube::k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use mesh_kube::k8s_openapi::api::core::v1::Secret;
-use mesh_kube::kube::Api;
+use mesh_kube::k8s_openapi::api::discovery::v1::EndpointSlice;
+use mesh_kube::kube::api::ListParams;
+use mesh_kube::kube::{self, Api};
 use mesh_tls::{CertificateInfo, TrustBundle, certificate_info};
+use mesh_types::labels;
 use std::time::SystemTime;
 
 /// The injector renews at two thirds of 90 days, so less than this left means that it does not.
 const RENEWED_WITH_DAYS_LEFT: u64 = 20;
+
+/// The Service of the injector, and its Deployment.
+const SERVICE: &str = "linkerd-proxy-injector";
 
 /// Whether the API server can call the injector.
 pub(super) async fn webhook(context: &Context) -> Category {
@@ -21,7 +27,21 @@ pub(super) async fn webhook(context: &Context) -> Category {
         "the injector keeps it by itself; restart it:  kubectl -n {ns} rollout restart deploy/linkerd-proxy-injector"
     );
     let now = SystemTime::now();
-    let (why, info) = match certificate(context).await {
+    let configuration = match configuration(context).await {
+        // That it is missing has been told.
+        Ok(None) => return category,
+        Ok(Some(configuration)) => configuration,
+        Err(error) => {
+            let verdict = Verdict::unanswered(&error);
+            category.add(
+                "l5d-proxy-injector-webhook-cert-valid",
+                "proxy-injector webhook has valid cert",
+                verdict,
+            );
+            return category;
+        }
+    };
+    let (why, info) = match certificate(context, &configuration).await {
         Ok(info) => (not_valid(&info, now), Some(info)),
         Err(why) => (Some(why), None),
     };
@@ -39,10 +59,49 @@ pub(super) async fn webhook(context: &Context) -> Category {
             Verdict::warning_if(why, fix),
         );
     }
+    let verdict = endpoints(context, &configuration).await;
+    category.add("l5d-proxy-injector-webhook-endpoints", "proxy-injector webhook has endpoints", verdict);
     category
 }
 
-async fn certificate(context: &Context) -> Result<CertificateInfo, String> {
+/// Whether there is somebody to ask, and what it means if not.
+async fn endpoints(context: &Context, configuration: &MutatingWebhookConfiguration) -> Verdict {
+    let ns = &context.namespace;
+    let slices: Api<EndpointSlice> = Api::namespaced(context.client.clone(), ns);
+    let of_service = ListParams::default().labels(&format!("{}={SERVICE}", labels::SERVICE_NAME));
+    let ready = match slices.list(&of_service).await {
+        Err(error) => return Verdict::unanswered(&error),
+        Ok(list) => {
+            let all = list.items.into_iter().flat_map(|s| s.endpoints);
+            all.filter(|e| e.conditions.as_ref().is_none_or(|c| c.ready != Some(false))).count()
+        }
+    };
+    if ready > 0 {
+        return Verdict::Good;
+    }
+    let first = configuration.webhooks.as_ref().and_then(|w| w.first());
+    let effect = match first.and_then(|w| w.failure_policy.as_deref()) {
+        Some("Ignore") => "pods start without a proxy",
+        _ => "no pod can start outside the excluded namespaces",
+    };
+    Verdict::Error(
+        format!("Service {ns}/{SERVICE} has no ready endpoint: {effect}"),
+        format!(
+            "look at it:  kubectl -n {ns} describe deploy/{SERVICE}   (to let pods start meanwhile:  meshctl upgrade --set \
+             webhookFailurePolicy=Ignore | kubectl apply -f -)"
+        ),
+    )
+}
+
+async fn configuration(context: &Context) -> Result<Option<MutatingWebhookConfiguration>, kube::Error> {
+    let api: Api<MutatingWebhookConfiguration> = Api::all(context.client.clone());
+    api.get_opt(WEBHOOK_CONFIGURATION).await
+}
+
+async fn certificate(
+    context: &Context,
+    configuration: &MutatingWebhookConfiguration,
+) -> Result<CertificateInfo, String> {
     let ns = &context.namespace;
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), ns);
     let secret = secrets.get_opt(CERTIFICATE_SECRET).await.map_err(|e| mesh_kube::explain(&e))?;
@@ -53,10 +112,8 @@ async fn certificate(context: &Context) -> Result<CertificateInfo, String> {
     if !info.dns_names.contains(&name) {
         return Err(format!("the certificate is for {}, not for {name}", info.dns_names.join(", ")));
     }
-    let api: Api<MutatingWebhookConfiguration> = Api::all(context.client.clone());
-    let configuration = api.get_opt(WEBHOOK_CONFIGURATION).await.map_err(|e| mesh_kube::explain(&e))?;
-    let webhooks = configuration.and_then(|c| c.webhooks).unwrap_or_default();
-    let webhook = webhooks.first().ok_or_else(|| format!("{WEBHOOK_CONFIGURATION} has no webhook"))?;
+    let first = configuration.webhooks.as_ref().and_then(|w| w.first());
+    let webhook = first.ok_or_else(|| format!("{WEBHOOK_CONFIGURATION} has no webhook"))?;
     let bundle = webhook.client_config.ca_bundle.as_ref();
     let bundle = bundle.ok_or_else(|| format!("{WEBHOOK_CONFIGURATION} has no caBundle"))?;
     let bundle = TrustBundle::from_pem(&String::from_utf8_lossy(&bundle.0)).map_err(|e| e.to_string())?;

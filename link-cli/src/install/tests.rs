@@ -14,13 +14,13 @@ fn settings(words: &[&str]) -> Settings {
 fn installed(words: &[&str]) -> anyhow::Result<Value> {
     let settings = settings(words);
     let mut values = values(&settings)?;
-    identity(&settings, "linkerd", &mut values)?;
+    identity("linkerd", &mut values)?;
     Ok(values)
 }
 
 #[test]
 fn without_certificates_a_matching_pair_is_made() {
-    let values = installed(&["--identity-trust-domain", "example.org"]).unwrap();
+    let values = installed(&["--set", "identityTrustDomain=example.org"]).unwrap();
     let bundle = TrustBundle::from_pem(values["identityTrustAnchorsPEM"].as_str().unwrap()).unwrap();
     let tls = &values["identity"]["issuer"]["tls"];
     let issuer =

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test, also outside of its test functions")]
 
+mod halfway;
+mod lifecycle;
+
 use mesh_testkit::Cluster;
 use std::path::Path;
 use std::process::{Command, Output};
