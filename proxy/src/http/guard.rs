@@ -152,6 +152,10 @@ impl<I> Guard<I> {
             Step::More => return false,
             Step::Pass(len) => {
                 self.passed = self.held.split_to(len);
+                if self.held.is_empty() {
+                    // Lets go of the buffer once what was passed is read.
+                    self.held = BytesMut::new();
+                }
                 self.active = true;
                 self.late = None;
             }

@@ -127,10 +127,14 @@ impl Connection {
         let carried = if meshed { orig_proto::downgrade_request(&mut request) } else { None };
         let policy = Arc::clone(&self.policy.borrow());
         let permit = self.authorize(&policy, &request)?;
+        permit.metrics.allowed.inc();
+        if permit.metrics.audited {
+            let (client, server) = (self.client.describe(), &policy.meta.name);
+            tracing::info!(%client, %server, method = %request.method(), uri = %request.uri(), "request audited");
+        }
         self.limit_rate(&policy)?;
         permit.metrics.requests.inc();
         permit.metrics.route.requests.inc();
-        permit.metrics.allowed.inc();
         if let Some(answer) = permit.filter(&mut request)? {
             return Ok(answer);
         }

@@ -71,6 +71,8 @@ pub(super) struct Requests {
     pub(super) allowed: Counter,
     /// What is counted by route only.
     pub(super) route: Route,
+    /// Whether they are let in by a policy that wants it logged.
+    pub(super) audited: bool,
     families: Rc<InboundMetrics>,
     labels: Labels,
     responses: RefCell<Vec<(ResponseKey, Responses)>>,
@@ -181,6 +183,7 @@ impl InboundMetrics {
             requests: self.requests.get(&labels),
             allowed: self.http_allow.get(&labels),
             route: self.routes.route(policy, target.port(), route),
+            audited: authorization.is_audit(),
             families: Rc::clone(self),
             labels,
             responses: RefCell::default(),

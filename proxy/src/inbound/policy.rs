@@ -179,6 +179,11 @@ impl ServerPolicy {
 }
 
 impl Authorization {
+    /// Whether what it lets in is to be logged: the default policy `audit` lets in whom no other policy does.
+    pub fn is_audit(&self) -> bool {
+        &*self.meta.kind == "default" && &*self.meta.name == "audit"
+    }
+
     /// Whether it lets `client` in.
     pub fn permits(&self, client: &Client) -> bool {
         self.networks.iter().any(|network| network.contains(client.addr.ip()))

@@ -50,6 +50,9 @@ impl Inbound {
         match policy.authorize(client) {
             Some(authorization) => {
                 self.metrics.tcp_allowed(target, client, &policy, authorization);
+                if authorization.is_audit() {
+                    tracing::info!(client = client.describe(), %target, server = %policy.meta.name, "connection audited");
+                }
                 Ok(())
             }
             None => {

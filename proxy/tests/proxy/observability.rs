@@ -268,3 +268,12 @@ async fn requests_are_counted_by_server_and_route() {
         proxy.until_metric(&format!("inbound_http_{name}_sum"), &["} 500.0"]).await;
     }
 }
+
+#[tokio::test]
+async fn what_is_let_in_to_be_audited_shows() {
+    let proxy = Proxy::start(app::http().await, &[("INBOUND_DEFAULT_POLICY", "audit")]).await;
+    assert_eq!(get(proxy.plain().await, Version::HTTP_11, "/").await.status(), 200);
+    proxy
+        .until_metric("inbound_http_authz_allow_total", &["authz_name=\"audit\"", "authz_kind=\"default\""])
+        .await;
+}
