@@ -29,16 +29,20 @@ pub(crate) fn up(options: &Up) -> Result<()> {
     let kind = binaries::build(&binaries::KIND)?.join("kind");
     std::fs::create_dir_all(places::STATE)?;
     keeper::stop()?;
-    let names: Vec<&str> = wanted.iter().map(|w| w.name.as_str()).collect();
-    step(&format!("clusters {}", names.join(", ")), || create_all(&engine, &kind, &wanted, &image))?;
+    let made = wanted.iter().map(|w| w.name.as_str()).collect::<Vec<_>>().join(", ");
+    step(&format!("clusters {made}"), || create_all(&engine, &kind, &wanted, &image))?;
+    let mut clusters = Fleet::read()?.map(|fleet| fleet.clusters).unwrap_or_default();
+    clusters.extend(wanted.iter().map(|w| w.name.clone()));
+    clusters.sort();
+    clusters.dedup();
+    let names: Vec<&str> = clusters.iter().map(String::as_str).collect();
     write_kubeconfig(&engine, &kind, &names)?;
-    let fleet = Fleet { clusters: names.iter().map(|&n| n.to_owned()).collect(), flat: options.flat };
-    if fleet.flat {
+    if options.flat {
         require_distinct_subnets(&names)?;
     }
-    fleet.write(&engine)?;
+    Fleet { clusters: clusters.clone(), flat: options.flat }.write(&engine)?;
     keeper::start()?;
-    step("cluster DNS", || in_parallel(&names, dns_is_ready))?;
+    step("nodes and cluster DNS", || in_parallel(&names, is_ready))?;
     print_contract(&engine)
 }
 
@@ -203,7 +207,9 @@ fn require_distinct_subnets(names: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn dns_is_ready(name: &str) -> Result<()> {
+fn is_ready(name: &str) -> Result<()> {
+    let mut nodes = fleet::kubectl(name)?;
+    output(nodes.args(["wait", "nodes", "--all", "--for=condition=Ready", "--timeout=180s"]))?;
     let mut wait = fleet::kubectl(name)?;
     wait.args(["--namespace", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=180s"]);
     output(&mut wait).map(drop)

@@ -169,7 +169,9 @@ impl Keeper {
         let given = balancer::assign(&services, self.pool);
         self.mend_addresses(&nodes, &services, &given)?;
         for change in balancer::status_changes(&services, &given, self.pool) {
-            eprintln!("{:?}: {:?}", change.name, change.address);
+            let Name { cluster, namespace, service } = &change.name;
+            let address = change.address.map_or_else(|| "none".to_owned(), |a| a.to_string());
+            eprintln!("{cluster}: the address of {namespace}/{service} is {address}");
             if let Err(error) = write_status(&change.name, change.address) {
                 eprintln!("{error:#}");
             }
@@ -199,7 +201,8 @@ impl Keeper {
                 let holder = held.iter().find(|(_, has)| has.contains(address)).map(|(node, _)| *node);
                 let with_endpoint =
                     if service.local { Some(nodes_with_endpoint(&service.name)?) } else { None };
-                if let Some(node) = balancer::choose(&able, holder, with_endpoint.as_ref()) {
+                // Where none may answer, whoever does is left: a paused node answers nobody, as a hung one would.
+                if let Some(node) = balancer::choose(&able, holder, with_endpoint.as_ref()).or(holder) {
                     chosen.insert(*address, node);
                 }
             }

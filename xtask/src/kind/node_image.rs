@@ -175,7 +175,15 @@ fn import(engine: &Engine, debian: &Path, overlay: &Path, name: &str) -> Result<
     output(Command::new("cp").args(["-al"]).arg(debian).arg(&root))?;
     output(Command::new("cp").args(["-al", "--remove-destination"]).arg(overlay.join(".")).arg(&root))?;
     let mut tar = Command::new("tar");
-    tar.args(["--numeric-owner", "-cf", "-", "--exclude=./dev/*", "--exclude=./proc/*", "--exclude=./sys/*", "-C"]);
+    tar.args([
+        "--numeric-owner",
+        "-cf",
+        "-",
+        "--exclude=./dev/*",
+        "--exclude=./proc/*",
+        "--exclude=./sys/*",
+        "-C",
+    ]);
     tar.arg(&root).arg(".");
     let mut docker = engine.docker();
     docker.args(["import", "-c", "ENTRYPOINT [\"/usr/local/bin/entrypoint\", \"/sbin/init\"]"]);

@@ -13,8 +13,10 @@ use std::path::{Path, PathBuf};
 const SEVERAL_NODES: &str = "kind_ha";
 
 /// What is true of clusters with the same subnets only.
-const NOT_ON_DISTINCT_SUBNETS: &[(&str, &str)] =
-    &[("clusters_have_the_same_subnets", "these clusters have subnets of their own; `--config same-cidr` has the same")];
+const NOT_ON_DISTINCT_SUBNETS: &[(&str, &str)] = &[(
+    "clusters_have_the_same_subnets",
+    "these clusters have subnets of their own; `--config same-cidr` has the same",
+)];
 
 /// Runs scenarios on the clusters they are for, and takes the clusters away.
 pub(crate) fn run(options: &Test) -> Result<()> {

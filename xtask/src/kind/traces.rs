@@ -11,6 +11,8 @@ use std::process::Command;
 
 /// Kernel settings that an engine or a kubelet changes for the whole machine.
 const SETTINGS: &[&str] = &[
+    "fs/file-max",
+    "fs/nr_open",
     "kernel/panic",
     "kernel/panic_on_oops",
     "kernel/keys/root_maxkeys",
@@ -31,14 +33,19 @@ const SETTINGS: &[&str] = &[
     "net/netfilter/nf_conntrack_tcp_timeout_close_wait",
 ];
 
-/// Folders that an engine makes outside its own; they are removed again if they were not there and are empty.
-const FOLDERS: &[&str] = &[
+/// Folders and files that an engine makes outside its own, the inner before the outer; they are removed again if they were
+/// not there, folders only if they are empty.
+const LEFT: &[&str] = &[
     "/lib/modules",
+    "/etc/docker/key.json",
     "/etc/docker",
     "/opt/containerd/bin",
     "/opt/containerd/lib",
     "/opt/containerd",
+    "/run/docker/plugins",
     "/run/docker",
+    "/run/containerd/s",
+    "/run/containerd",
 ];
 
 /// Writes down how the machine is now.
@@ -49,7 +56,7 @@ pub(crate) fn record(file: &Path) -> Result<()> {
             settings.insert((*name).to_owned(), json!(value.trim()));
         }
     }
-    let absent: Vec<_> = FOLDERS.iter().filter(|f| !Path::new(f).exists()).collect();
+    let absent: Vec<_> = LEFT.iter().filter(|f| !Path::new(f).exists()).collect();
     let tables = packet_tables()?;
     let policies: Vec<String> =
         rules("iptables")?.lines().filter(|l| l.starts_with("-P")).map(str::to_owned).collect();
@@ -80,9 +87,10 @@ pub(crate) fn restore(file: &Path) -> Result<()> {
             std::fs::write(&path, value).with_context(|| format!("cannot set {name} back to {value}"))?;
         }
     }
-    for folder in strings(&record["absent"]) {
-        // Only when it is empty: what else came to lie in it is somebody's.
-        let _ = std::fs::remove_dir(folder);
+    for left in strings(&record["absent"]) {
+        // A folder only when it is empty: what else came to lie in it is somebody's.
+        let path = Path::new(&left);
+        let _ = if path.is_dir() { std::fs::remove_dir(path) } else { std::fs::remove_file(path) };
     }
     Ok(())
 }
