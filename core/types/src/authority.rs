@@ -44,7 +44,8 @@ impl Authority {
         };
         let host =
             host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.').to_ascii_lowercase();
-        if host.is_empty() || host.chars().any(|c| c.is_whitespace() || c == '/') {
+        // Brackets stand around an IPv6 address and nowhere else.
+        if host.is_empty() || host.chars().any(|c| c.is_whitespace() || matches!(c, '/' | '[' | ']')) {
             return Err(AuthorityError::Host(s.to_owned()));
         }
         Ok(Self { host, port })

@@ -70,3 +70,22 @@ fn what_cannot_be_used_is_named() {
     let bad = server_policy(server(opaque(), vec![authz(authn::Permit::MeshTls(permit))])).unwrap_err();
     assert_eq!(bad, PolicyError::Identity("authz".to_owned(), "not a name".to_owned()));
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_policy_however_damaged_makes_us_panic(at in 0usize..2000, to in proptest::prelude::any::<u8>()) {
+        use mesh_api::prost::Message;
+        for seed in [
+            &include_bytes!("../../../../../fuzz/seeds/policy/inbound-detect")[..],
+            include_bytes!("../../../../../fuzz/seeds/policy/inbound-opaque"),
+            include_bytes!("../../../../../fuzz/seeds/policy/inbound-grpc"),
+        ] {
+            let mut bytes = seed.to_vec();
+            let len = bytes.len();
+            bytes[at % len] = to;
+            if let Ok(message) = api::Server::decode(&bytes[..]) {
+                let _ = server_policy(message);
+            }
+        }
+    }
+}
