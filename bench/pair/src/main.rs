@@ -121,7 +121,7 @@ fn run(args: &Args) -> Result<()> {
     for workload in &chosen {
         measure(workload, &arms, rounds, &settings, &mut readings)?;
     }
-    let binaries = arms.iter().map(|arm| binary(arm)).collect();
+    let binaries = arms.iter().map(binary).collect();
     let outcome = Outcome::new(Machine::look(), binaries, &chosen, readings);
     let markdown = outcome.markdown();
     std::fs::write(out.join("proxy.json"), serde_json::to_vec_pretty(&outcome)?)?;

@@ -181,7 +181,8 @@ impl Standing {
         let larger = |usage: [Usage; 2], of: fn(&Usage) -> u64| usage.iter().map(of).max().map(|k| k as f64);
         let cpu = |side: usize| {
             let spent = after?[side].cpu.saturating_sub(before?[side].cpu);
-            Some(spent.as_secs_f64() * 1e6 / outcome.operations.max(1.0))
+            // A load that did nothing, as on a machine that is far too busy, tells nothing.
+            (outcome.operations >= 1.0).then(|| spent.as_secs_f64() * 1e6 / outcome.operations)
         };
         let millis = |d: Duration| d.as_secs_f64() * 1e3;
         Reading {
@@ -199,7 +200,7 @@ impl Standing {
             ready_ms: self.idle.map(|_| millis(self.started.pair) / 2.0),
             ready_after_certificate_ms: self.started.after_certificate.map(millis),
             others,
-            noisy: others > QUIET,
+            noisy: others > QUIET || outcome.operations < 1.0,
             ..Reading::default()
         }
     }
