@@ -3,14 +3,11 @@
 use super::{Choices, Context, ROUTE, backoff_config, duration, grpc_choices, http_choices, resource_labels};
 use crate::http::limit::Timeouts;
 use crate::outbound::policy::{Http, HttpRule, Retry, Terms};
+use crate::rules;
 use http::StatusCode;
-use http::uri::Scheme;
+use mesh_api::http_route;
 use mesh_api::outbound as api;
-use mesh_api::{grpc_route, http_route, http_types};
-use mesh_rules::{
-    Filter, HeaderModifier, HostMatch, PathMatch, PathRewrite, Pattern, Redirect, RequestMatch, Route, Rule,
-    ValueMatch,
-};
+use mesh_rules::{Filter, HostMatch, RequestMatch, Route, Rule};
 use std::sync::Arc;
 
 impl Context<'_> {
@@ -27,11 +24,12 @@ impl Context<'_> {
                     allow_overrides: rule.allow_l5d_request_headers,
                     grpc: false,
                 };
-                matched(rule.matches.into_iter().map(http_match).collect(), value)
+                matched(rule.matches.into_iter().map(|m| rules::http_match(m).ok()).collect(), value)
             };
-            Route { hosts: hosts(route.hosts), rules: route.rules.into_iter().filter_map(rule).collect() }
+            let hosts = hosts(route.hosts)?;
+            Some(Route { hosts, rules: route.rules.into_iter().filter_map(rule).collect() })
         };
-        Http { routes: routes.into_iter().map(route).collect() }
+        Http { routes: routes.into_iter().filter_map(route).collect() }
     }
 
     pub(super) fn grpc(&self, routes: Vec<api::GrpcRoute>) -> Http {
@@ -47,11 +45,12 @@ impl Context<'_> {
                     allow_overrides: rule.allow_l5d_request_headers,
                     grpc: true,
                 };
-                matched(rule.matches.into_iter().map(grpc_match).collect(), value)
+                matched(rule.matches.into_iter().map(|m| rules::grpc_match(m).ok()).collect(), value)
             };
-            Route { hosts: hosts(route.hosts), rules: route.rules.into_iter().filter_map(rule).collect() }
+            let hosts = hosts(route.hosts)?;
+            Some(Route { hosts, rules: route.rules.into_iter().filter_map(rule).collect() })
         };
-        Http { routes: routes.into_iter().map(route).collect() }
+        Http { routes: routes.into_iter().filter_map(route).collect() }
     }
 }
 
@@ -62,139 +61,39 @@ fn matched(matches: Vec<Option<RequestMatch>>, value: HttpRule) -> Option<Rule<A
     (!asked || !matches.is_empty()).then(|| Rule { matches, value: Arc::new(value) })
 }
 
-fn hosts(hosts: Vec<http_route::HostMatch>) -> Vec<HostMatch> {
-    use http_route::host_match::Match;
-    let host = |host: http_route::HostMatch| match host.r#match? {
-        Match::Exact(name) => Some(HostMatch::Exact(name.to_ascii_lowercase())),
-        Match::Suffix(suffix) => {
-            let labels: Vec<_> = suffix.reverse_labels.into_iter().rev().collect();
-            Some(HostMatch::Suffix(labels.join(".").to_ascii_lowercase()))
-        }
-    };
-    hosts.into_iter().filter_map(host).collect()
-}
-
-fn http_match(m: http_route::HttpRouteMatch) -> Option<RequestMatch> {
-    use http_route::{path_match, query_param_match};
-    let path = match m.path.and_then(|p| p.kind) {
-        None => None,
-        Some(path_match::Kind::Exact(path)) => Some(PathMatch::Exact(path)),
-        Some(path_match::Kind::Prefix(path)) => Some(PathMatch::Prefix(path)),
-        Some(path_match::Kind::Regex(regex)) => Some(PathMatch::Regex(Pattern::new(&regex).ok()?)),
-    };
-    let query = |q: http_route::QueryParamMatch| {
-        let value = match q.value? {
-            query_param_match::Value::Exact(value) => ValueMatch::Exact(value),
-            query_param_match::Value::Regex(regex) => ValueMatch::Regex(Pattern::new(&regex).ok()?),
-        };
-        Some((q.name, value))
-    };
-    Some(RequestMatch {
-        path,
-        method: m.method.map(http::Method::try_from).transpose().ok()?,
-        headers: m.headers.into_iter().map(header_match).collect::<Option<_>>()?,
-        query: m.query_params.into_iter().map(query).collect::<Option<_>>()?,
-    })
-}
-
-fn header_match(m: http_route::HeaderMatch) -> Option<(http::HeaderName, ValueMatch)> {
-    use http_route::header_match::Value;
-    let value = match m.value? {
-        Value::Exact(bytes) => ValueMatch::Exact(String::from_utf8(bytes).ok()?),
-        Value::Regex(regex) => ValueMatch::Regex(Pattern::new(&regex).ok()?),
-    };
-    Some((m.name.parse().ok()?, value))
-}
-
-fn grpc_match(m: grpc_route::GrpcRouteMatch) -> Option<RequestMatch> {
-    let rpc = m.rpc.unwrap_or_default();
-    let path = match (rpc.service.as_str(), rpc.method.as_str()) {
-        ("", "") => None,
-        (service, "") => Some(PathMatch::Prefix(format!("/{service}"))),
-        ("", method) => Some(PathMatch::Regex(Pattern::new(&format!("/[^/]+/{}", escape(method))).ok()?)),
-        (service, method) => Some(PathMatch::Exact(format!("/{service}/{method}"))),
-    };
-    let headers = m.headers.into_iter().map(header_match).collect::<Option<_>>()?;
-    Some(RequestMatch { path, headers, ..RequestMatch::default() })
-}
-
-/// Method names are identifiers; anything else is made harmless.
-fn escape(method: &str) -> String {
-    method.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '.' }).collect()
+/// A route of which some host is unknown to us is for the others; one with none left is for no host rather than for all.
+fn hosts(hosts: Vec<http_route::HostMatch>) -> Option<Vec<HostMatch>> {
+    let asked = !hosts.is_empty();
+    let known: Vec<_> = hosts.into_iter().filter_map(|host| rules::host_match(host).ok()).collect();
+    (!asked || !known.is_empty()).then_some(known)
 }
 
 /// Filters we cannot make answer with 500, so that a broken route is seen.
 pub(super) fn filters(filters: Vec<api::http_route::Filter>) -> Vec<Filter> {
     use api::http_route::filter::Kind;
-    let filter = |filter: api::http_route::Filter| match filter.kind? {
-        Kind::FailureInjector(f) => Some(Filter::Fail {
-            status: u16::try_from(f.status).ok().and_then(|s| StatusCode::from_u16(s).ok())?,
-            grpc: None,
-            message: f.message,
-            ratio: ratio(f.ratio),
-        }),
-        Kind::RequestHeaderModifier(m) => modifier(m.add, m.set, m.remove).map(Filter::RequestHeaders),
-        Kind::ResponseHeaderModifier(m) => modifier(m.add, m.set, m.remove).map(Filter::ResponseHeaders),
-        Kind::Redirect(r) => redirect(r).map(Filter::Redirect),
+    let filter = |filter: api::http_route::Filter| match filter.kind {
+        None => invalid(),
+        Some(Kind::FailureInjector(failure)) => rules::http_failure(failure).unwrap_or_else(|_| invalid()),
+        Some(Kind::RequestHeaderModifier(m)) => rules::request_headers(m).unwrap_or_else(|_| invalid()),
+        Some(Kind::ResponseHeaderModifier(m)) => rules::response_headers(m).unwrap_or_else(|_| invalid()),
+        Some(Kind::Redirect(redirect)) => rules::redirect(redirect).unwrap_or_else(|_| invalid()),
     };
-    filters.into_iter().map(|f| filter(f).unwrap_or_else(invalid)).collect()
+    filters.into_iter().map(filter).collect()
 }
 
 pub(super) fn grpc_filters(filters: Vec<api::grpc_route::Filter>) -> Vec<Filter> {
     use api::grpc_route::filter::Kind;
-    let filter = |filter: api::grpc_route::Filter| match filter.kind? {
-        Kind::FailureInjector(f) => Some(Filter::Fail {
-            status: StatusCode::OK,
-            grpc: Some(u8::try_from(f.code).ok()?),
-            message: f.message,
-            ratio: ratio(f.ratio),
-        }),
-        Kind::RequestHeaderModifier(m) => modifier(m.add, m.set, m.remove).map(Filter::RequestHeaders),
+    let filter = |filter: api::grpc_route::Filter| match filter.kind {
+        None => invalid(),
+        Some(Kind::FailureInjector(failure)) => rules::grpc_failure(failure).unwrap_or_else(|_| invalid()),
+        Some(Kind::RequestHeaderModifier(m)) => rules::request_headers(m).unwrap_or_else(|_| invalid()),
     };
-    filters.into_iter().map(|f| filter(f).unwrap_or_else(invalid)).collect()
+    filters.into_iter().map(filter).collect()
 }
 
 fn invalid() -> Filter {
     let message = "a filter of the route is invalid".to_owned();
     Filter::Fail { status: StatusCode::INTERNAL_SERVER_ERROR, grpc: None, message, ratio: 1.0 }
-}
-
-fn ratio(ratio: Option<http_route::Ratio>) -> f64 {
-    ratio.filter(|r| r.denominator > 0).map_or(1.0, |r| f64::from(r.numerator) / f64::from(r.denominator))
-}
-
-fn modifier(
-    add: Option<http_types::Headers>,
-    set: Option<http_types::Headers>,
-    remove: Vec<String>,
-) -> Option<HeaderModifier> {
-    let fields = |headers: Option<http_types::Headers>| {
-        let headers = headers.unwrap_or_default().headers.into_iter();
-        headers.map(|h| HeaderModifier::field(&h.name, &h.value).ok()).collect::<Option<Vec<_>>>()
-    };
-    let remove = remove.iter().map(|name| name.parse().ok()).collect::<Option<_>>()?;
-    Some(HeaderModifier { add: fields(add)?, set: fields(set)?, remove })
-}
-
-fn redirect(r: http_route::RequestRedirect) -> Option<Redirect> {
-    use http_route::path_modifier::Replace;
-    use http_types::scheme::{Registered, Type};
-    let scheme = match r.scheme.and_then(|s| s.r#type) {
-        None => None,
-        Some(Type::Registered(s)) if s == Registered::Https as i32 => Some(Scheme::HTTPS),
-        Some(Type::Registered(_)) => Some(Scheme::HTTP),
-        Some(Type::Unregistered(s)) => Some(s.parse().ok()?),
-    };
-    let path = r.path.and_then(|p| p.replace).map(|replace| match replace {
-        Replace::Full(path) => PathRewrite::Full(path),
-        Replace::Prefix(path) => PathRewrite::Prefix(path),
-    });
-    let status = match r.status {
-        0 => None,
-        status => Some(StatusCode::from_u16(u16::try_from(status).ok()?).ok()?),
-    };
-    let host = Some(r.host).filter(|h| !h.is_empty());
-    Some(Redirect { scheme, host, port: u16::try_from(r.port).ok().filter(|p| *p > 0), path, status })
 }
 
 fn timeouts(timeouts: Option<http_route::Timeouts>) -> Timeouts {

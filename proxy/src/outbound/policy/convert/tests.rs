@@ -61,6 +61,19 @@ async fn a_rule_we_cannot_match_takes_no_requests_rather_than_all() {
 }
 
 #[tokio::test]
+async fn a_route_of_no_host_we_know_takes_no_requests_rather_than_all() {
+    let unknown = mesh_api::http_route::HostMatch::default();
+    let route = api::HttpRoute { hosts: vec![unknown], rules: vec![tiers(&["a:80"])], metadata: None };
+    let kind = Kind::Http1(api::proxy_protocol::Http1 { routes: vec![route], failure_accrual: None });
+    let message =
+        api::OutboundPolicy { protocol: Some(api::ProxyProtocol { kind: Some(kind) }), metadata: None };
+    match policy(message, &backends()).unwrap().protocol {
+        Protocol::Http1(http) => assert!(http.routes.is_empty()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
 async fn a_filter_we_cannot_make_fails_requests_visibly() {
     use api::http_route::{Filter as ApiFilter, filter};
     let injector = HttpFailureInjector { status: 7, message: String::new(), ratio: None };
