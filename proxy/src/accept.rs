@@ -4,12 +4,16 @@
 //! - Before it comes to that, connections beyond a limit are closed at once: a connection takes two descriptors, its own
 //!   and that of the next hop, and what was accepted must be able to go on.
 
+use crate::config::Sockets;
 use crate::drain::Drain;
+use crate::error::Error;
 use crate::shared::Shared;
 use mesh_metrics::{Counter, CounterFamily, Gauge, Labels};
+use mesh_net::{OriginalDst, SocketOptions, normalize, tune};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -47,6 +51,51 @@ impl Drop for Open {
     }
 }
 
+/// What serves the connections of one direction on one worker.
+pub(crate) trait Side: 'static {
+    /// Serves a connection that was going to `target` to its end.
+    fn serve(
+        self: &Rc<Self>,
+        tcp: TcpStream,
+        peer: SocketAddr,
+        target: SocketAddr,
+    ) -> impl Future<Output = Result<(), Error>>;
+
+    /// Counts a connection that failed.
+    fn failed(&self, target: SocketAddr, error: &Error);
+
+    /// Where connections were going.
+    fn original_dst(&self) -> &OriginalDst;
+
+    /// Options of accepted connections.
+    fn sockets(&self) -> &Sockets;
+}
+
+/// The path of an accepted connection up to where the directions part.
+async fn serve<S: Side>(side: Rc<S>, drain: Drain, tcp: TcpStream, peer: SocketAddr) {
+    let _guard = drain.guard();
+    let peer = normalize(peer);
+    let target = match side.original_dst().of(&tcp) {
+        Ok(target) => target,
+        Err(error) => return tracing::info!(%peer, %error, "no original destination"),
+    };
+    let sockets = side.sockets();
+    let options =
+        SocketOptions { keepalive: sockets.accept_keepalive, user_timeout: sockets.accept_user_timeout };
+    let served = match tune(&tcp, &options) {
+        Ok(()) => side.serve(tcp, peer, target).await,
+        Err(error) => Err(error.into()),
+    };
+    let Err(error) = served else { return tracing::debug!(%peer, %target, "connection ended") };
+    side.failed(target, &error);
+    // Clients leave as they like; probes do by reset.
+    if matches!(error, Error::Io(_)) {
+        tracing::debug!(%peer, %target, %error, "connection failed");
+    } else {
+        tracing::info!(%peer, %target, %error, "connection failed");
+    }
+}
+
 /// What a failed accept means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Failure {
@@ -80,11 +129,8 @@ impl Acceptor {
         }
     }
 
-    /// Accepts until `stop`; `serve` gives what serves a connection, on this thread.
-    pub(crate) async fn run<F>(mut self, stop: CancellationToken, serve: impl Fn(TcpStream, SocketAddr) -> F)
-    where
-        F: Future<Output = ()> + 'static,
-    {
+    /// Accepts until `stop`, and has connections served by `side` on this thread.
+    pub(crate) async fn run<S: Side>(mut self, stop: CancellationToken, side: Rc<S>) {
         let mut pause = PAUSE.0;
         loop {
             let accepted = tokio::select! {
@@ -102,7 +148,8 @@ impl Acceptor {
                 Ok((stream, peer)) => {
                     pause = PAUSE.0;
                     self.open.inc();
-                    let (open, serving) = (Open(self.open.clone()), serve(stream, peer));
+                    let open = Open(self.open.clone());
+                    let serving = serve(Rc::clone(&side), self.drain.clone(), stream, peer);
                     tokio::task::spawn_local(async move {
                         serving.await;
                         drop(open);

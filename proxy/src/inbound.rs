@@ -1,6 +1,6 @@
 //! The inbound side: accept → TLS → authorize → forward to the application.
 //!
-//! [`Inbound::accept`] is the path of a connection, top to bottom. A worker has one `Inbound`.
+//! `Inbound::serve` is the path of a connection, top to bottom. A worker has one `Inbound`.
 
 mod app;
 mod direct;
@@ -14,8 +14,9 @@ mod tcp;
 pub use direct::{DirectConnection, DirectHandler, DirectIo};
 pub(crate) use metrics::errno;
 
+use crate::accept::Side;
 use crate::access_log::AccessLog;
-use crate::config::Config;
+use crate::config::{Config, Sockets};
 use crate::drain::Drain;
 use crate::error::Error;
 use crate::metered::Metered;
@@ -24,8 +25,7 @@ use ahash::AHashMap;
 use app::App;
 use bytes::BytesMut;
 use mesh_net::{
-    ClientHello, Http, OriginalDst, PrefixedIo, Sniffed, SocketOptions, client_hello, http as http_preface,
-    normalize, sniff, tune,
+    ClientHello, Http, OriginalDst, PrefixedIo, Sniffed, client_hello, http as http_preface, sniff,
 };
 use mesh_tls::{MeshTls, ServerTlsStream, client_identity, negotiated_transport};
 use metrics::InboundMetrics;
@@ -69,6 +69,48 @@ enum Accepted {
     Silent(PlainIo),
 }
 
+impl Side for Inbound {
+    async fn serve(
+        self: &Rc<Self>,
+        tcp: TcpStream,
+        peer: SocketAddr,
+        target: SocketAddr,
+    ) -> Result<(), Error> {
+        let direct = target.port() == self.config.inbound.listen.port();
+        if !direct && !self.config.inbound.ips.is_empty() && !self.config.inbound.ips.contains(&target.ip()) {
+            return Err(Error::Forbidden(format!("{target} is not an address of this pod").into()));
+        }
+        let policy = self.policies.get(target.port());
+        let skip_tls = !direct && matches!(policy.borrow().protocol, Protocol::Opaque);
+        let accepted = self.accept_tls(Metered::detached(tcp), skip_tls).await?;
+        let tls = match &accepted {
+            Accepted::Mesh(io) => ClientTls::Mesh(client_identity(io.get_ref().1)),
+            Accepted::Plain(_, tls) => tls.clone(),
+            Accepted::Silent(_) => ClientTls::None,
+        };
+        let tcp = self.metrics.tcp("src", target, &tls);
+        let client = Client { addr: peer, tls };
+        let result = self.serve_accepted(accepted, client, target, policy, direct, &tcp).await;
+        match &result {
+            Err(Error::Io(error)) => tcp.close(metrics::errno(error)),
+            _ => tcp.close(""),
+        }
+        result
+    }
+
+    fn failed(&self, target: SocketAddr, error: &Error) {
+        self.metrics.tcp_error(target, error);
+    }
+
+    fn original_dst(&self) -> &OriginalDst {
+        &self.original_dst
+    }
+
+    fn sockets(&self) -> &Sockets {
+        &self.config.inbound.sockets
+    }
+}
+
 impl Inbound {
     /// The inbound side of a worker, made within its runtime; `gateway` takes direct connections that name a service.
     pub fn new(
@@ -90,57 +132,6 @@ impl Inbound {
         });
         tokio::task::spawn_local(sweep(Rc::downgrade(&inbound)));
         inbound
-    }
-
-    /// Serves one accepted connection to its end.
-    pub async fn accept(self: Rc<Self>, tcp: TcpStream, peer: SocketAddr) {
-        let _guard = self.drain.guard();
-        let peer = normalize(peer);
-        let target = match self.original_dst.of(&tcp) {
-            Ok(target) => target,
-            Err(error) => return tracing::info!(%peer, %error, "no original destination"),
-        };
-        match self.serve(tcp, peer, target).await {
-            Ok(()) => tracing::debug!(%peer, %target, "connection ended"),
-            // Clients leave as they like; probes do by reset.
-            Err(error @ Error::Io(_)) => {
-                self.metrics.tcp_error(target, &error);
-                tracing::debug!(%peer, %target, %error, "connection failed");
-            }
-            Err(error) => {
-                self.metrics.tcp_error(target, &error);
-                tracing::info!(%peer, %target, %error, "connection failed");
-            }
-        }
-    }
-
-    async fn serve(
-        self: &Rc<Self>,
-        tcp: TcpStream,
-        peer: SocketAddr,
-        target: SocketAddr,
-    ) -> Result<(), Error> {
-        self.tune(&tcp)?;
-        let direct = target.port() == self.config.inbound.listen.port();
-        if !direct && !self.config.inbound.ips.is_empty() && !self.config.inbound.ips.contains(&target.ip()) {
-            return Err(Error::Forbidden(format!("{target} is not an address of this pod").into()));
-        }
-        let policy = self.policies.get(target.port());
-        let skip_tls = !direct && matches!(policy.borrow().protocol, Protocol::Opaque);
-        let accepted = self.accept_tls(Metered::detached(tcp), skip_tls).await?;
-        let tls = match &accepted {
-            Accepted::Mesh(io) => ClientTls::Mesh(client_identity(io.get_ref().1)),
-            Accepted::Plain(_, tls) => tls.clone(),
-            Accepted::Silent(_) => ClientTls::None,
-        };
-        let tcp = self.metrics.tcp("src", target, &tls);
-        let client = Client { addr: peer, tls };
-        let result = self.serve_accepted(accepted, client, target, policy, direct, &tcp).await;
-        match &result {
-            Err(Error::Io(error)) => tcp.close(metrics::errno(error)),
-            _ => tcp.close(""),
-        }
-        result
     }
 
     async fn serve_accepted(
@@ -182,13 +173,6 @@ impl Inbound {
                 self.forward(io, client, target, policy).await
             }
         }
-    }
-
-    fn tune(&self, tcp: &TcpStream) -> Result<(), Error> {
-        let sockets = &self.config.inbound.sockets;
-        let options =
-            SocketOptions { keepalive: sockets.accept_keepalive, user_timeout: sockets.accept_user_timeout };
-        Ok(tune(tcp, &options)?)
     }
 
     /// Ends TLS that is meant for us; other TLS passes through, and plaintext is plaintext.

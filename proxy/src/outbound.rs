@@ -1,7 +1,7 @@
 //! The outbound side: accept → original destination → snapshot → protocol → for each request: route, endpoint, connection,
 //! send, relay, account.
 //!
-//! [`Outbound::accept`] is the path of a connection, [`Service::call`] that of a request, both top to bottom. A worker has
+//! `Outbound::serve` is the path of a connection, [`Service::call`] that of a request, both top to bottom. A worker has
 //! one `Outbound`; what it knows of destinations comes from [`Discovery`], which all workers share. A gateway uses the
 //! same side for what its clients ask for.
 
@@ -17,7 +17,8 @@ mod tcp;
 
 pub use http::{RetrySafe, Service};
 
-use crate::config::Config;
+use crate::accept::Side;
+use crate::config::{Config, Sockets};
 use crate::drain::Drain;
 use crate::error::Error;
 use crate::http::client::Settings;
@@ -30,7 +31,7 @@ use bytes::BytesMut;
 use discovery::{Discovery, SnapshotReceiver, Target};
 use endpoint::Backend;
 use mesh_net::{
-    Http, OriginalDst, PrefixedIo, Sniffed, SocketOptions, http as http_preface, normalize, sniff, tune,
+    Http, OriginalDst, PrefixedIo, Sniffed, SocketOptions, http as http_preface, normalize, sniff,
 };
 use metrics::{Accepted, OutboundMetrics};
 use policy::{Protocol, Snapshot};
@@ -56,6 +57,30 @@ pub struct Outbound {
     common: Rc<Common>,
     original_dst: OriginalDst,
     balancers: RefCell<AHashMap<usize, Rc<Balancer>>>,
+}
+
+impl Side for Outbound {
+    async fn serve(self: &Rc<Self>, tcp: TcpStream, _: SocketAddr, target: SocketAddr) -> Result<(), Error> {
+        self.refuse_loop(&tcp, target)?;
+        let Accepted { read, written, mut open } = self.common.metrics.accepted(target);
+        let result = self.serve_target(Metered::new(tcp, read, written), target).await;
+        if let Err(Error::Io(error)) = &result {
+            open.failed(error);
+        }
+        result
+    }
+
+    fn failed(&self, target: SocketAddr, error: &Error) {
+        self.common.metrics.tcp_error(&target.to_string(), error);
+    }
+
+    fn original_dst(&self) -> &OriginalDst {
+        &self.original_dst
+    }
+
+    fn sockets(&self) -> &Sockets {
+        &self.config.outbound.sockets
+    }
 }
 
 impl Outbound {
@@ -88,38 +113,6 @@ impl Outbound {
         });
         tokio::task::spawn_local(sweep(Rc::downgrade(&outbound)));
         outbound
-    }
-
-    /// Serves one accepted connection to its end.
-    pub async fn accept(self: Rc<Self>, tcp: TcpStream, peer: SocketAddr) {
-        let _guard = self.drain.guard();
-        let peer = normalize(peer);
-        let target = match self.original_dst.of(&tcp) {
-            Ok(target) => target,
-            Err(error) => return tracing::info!(%peer, %error, "no original destination"),
-        };
-        match self.serve(tcp, target).await {
-            Ok(()) => tracing::debug!(%peer, %target, "connection ended"),
-            Err(error) => {
-                self.common.metrics.tcp_error(&target.to_string(), &error);
-                tracing::info!(%peer, %target, %error, "connection failed");
-            }
-        }
-    }
-
-    async fn serve(self: &Rc<Self>, tcp: TcpStream, target: SocketAddr) -> Result<(), Error> {
-        self.refuse_loop(&tcp, target)?;
-        let sockets = &self.config.outbound.sockets;
-        tune(
-            &tcp,
-            &SocketOptions { keepalive: sockets.accept_keepalive, user_timeout: sockets.accept_user_timeout },
-        )?;
-        let Accepted { read, written, mut open } = self.common.metrics.accepted(target);
-        let result = self.serve_target(Metered::new(tcp, read, written), target).await;
-        if let Err(Error::Io(error)) = &result {
-            open.failed(error);
-        }
-        result
     }
 
     /// A connection that was not redirected, or that was going to us, would come back here for ever.

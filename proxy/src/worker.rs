@@ -93,14 +93,10 @@ impl Worker {
         }
         let (stop, shared) = (self.stop_accepting, &self.shared);
         let acceptor = |listener, direction| Acceptor::new(listener, direction, index, shared);
-        let accepting = acceptor(inbound_listener, "inbound")
-            .run(stop.clone(), move |stream, peer| Rc::clone(&inbound).accept(stream, peer));
-        tokio::task::spawn_local(accepting);
+        tokio::task::spawn_local(acceptor(inbound_listener, "inbound").run(stop.clone(), inbound));
         for listener in outbound_listeners {
             let outbound = Rc::clone(&sides.outbound);
-            let accepting = acceptor(listener, "outbound")
-                .run(stop.clone(), move |stream, peer| Rc::clone(&outbound).accept(stream, peer));
-            tokio::task::spawn_local(accepting);
+            tokio::task::spawn_local(acceptor(listener, "outbound").run(stop.clone(), outbound));
         }
         self.end.cancelled().await;
         Ok(())
