@@ -161,13 +161,18 @@ impl Lease {
             if let Some(spec) =
                 object.spec.as_mut().filter(|s| s.holder_identity.as_deref() == Some(&self.identity))
             {
-                spec.holder_identity = Some(String::new());
+                // Absent rather than empty: not every API server takes an empty name.
+                spec.holder_identity = None;
                 self.api.replace(&self.name, &PostParams::default(), &object).await?;
             }
             Ok::<_, kube::Error>(())
         };
         if let Ok(Err(error)) = tokio::time::timeout(self.timing.retry, given_back).await {
-            debug!(lease = self.name, error = explain(&error), "lease not given back");
+            warn!(
+                lease = self.name,
+                error = explain(&error),
+                "lease not given back; others have to wait for its end"
+            );
         }
     }
 }
