@@ -28,7 +28,6 @@ pub(crate) fn up(options: &Up) -> Result<()> {
     binaries::build(&binaries::KUBECTL)?;
     let kind = binaries::build(&binaries::KIND)?.join("kind");
     std::fs::create_dir_all(places::STATE)?;
-    keeper::stop()?;
     let made = wanted.iter().map(|w| w.name.as_str()).collect::<Vec<_>>().join(", ");
     step(&format!("clusters {made}"), || create_all(&engine, &kind, &wanted, &image))?;
     let mut clusters = Fleet::read()?.map(|fleet| fleet.clusters).unwrap_or_default();
@@ -41,6 +40,7 @@ pub(crate) fn up(options: &Up) -> Result<()> {
         require_distinct_subnets(&names)?;
     }
     Fleet { clusters: clusters.clone(), flat: options.flat }.write(&engine)?;
+    keeper::stop()?;
     keeper::start()?;
     step("nodes and cluster DNS", || in_parallel(&names, is_ready))?;
     print_contract(&engine)
