@@ -107,11 +107,16 @@ fn http1(bytes: &[u8]) -> Parse<Option<Http>> {
         Some(_) => return NOT_HTTP,
     }
     let rest = &bytes[method_len + 1..];
-    let Some(line_len) = rest.iter().position(|b| *b == b'\n') else {
-        let plausible = rest.iter().all(|b| *b >= b' ' || *b == b'\r' || *b == b'\t');
-        return if plausible && bytes.len() < MAX_PREFIX { Parse::More } else { NOT_HTTP };
-    };
-    let line = rest[..line_len].strip_suffix(b"\r").unwrap_or(&rest[..line_len]);
+    let line_len = rest.iter().position(|b| *b == b'\n');
+    let line = &rest[..line_len.unwrap_or(rest.len())];
+    // Asked of a whole line too, so that the answer does not hang on how the bytes arrive.
+    if !line.iter().all(|b| *b >= b' ' || *b == b'\r' || *b == b'\t') {
+        return NOT_HTTP;
+    }
+    if line_len.is_none() {
+        return if bytes.len() < MAX_PREFIX { Parse::More } else { NOT_HTTP };
+    }
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
     let http1 = line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0");
     Parse::Done(http1.then_some(Http::Http1))
 }
@@ -132,7 +137,8 @@ pub fn client_hello(bytes: &[u8]) -> Parse<Option<ClientHello>> {
     }
     // A ClientHello may be spread over several records.
     let (mut message, mut rest, mut complete) = (Vec::new(), bytes, true);
-    while complete && !rest.is_empty() {
+    // What follows a whole message, such as early data, is none of our business.
+    while complete && !rest.is_empty() && !is_whole(&message) {
         let Some(([kind, _, _, hi, lo], body)) = rest.split_first_chunk::<5>() else { break };
         if *kind != HANDSHAKE {
             return NOT_TLS;
@@ -152,6 +158,13 @@ pub fn client_hello(bytes: &[u8]) -> Parse<Option<ClientHello>> {
         return if bytes.len() > MAX_PREFIX { NOT_TLS } else { Parse::More };
     }
     Parse::Done(hello_body(&hello[..len]))
+}
+
+/// Whether a handshake message is there to its end.
+fn is_whole(message: &[u8]) -> bool {
+    message.split_first_chunk::<4>().is_some_and(|([_, a, b, c], body)| {
+        body.len() >= (usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c))
+    })
 }
 
 /// The body of a ClientHello (RFC 8446, 4.1.2).

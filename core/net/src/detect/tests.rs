@@ -72,6 +72,25 @@ async fn a_silent_client_is_a_timeout_and_loses_nothing() {
     assert_eq!(sniff(&mut near, &mut buf, Duration::from_secs(10), http).await.unwrap(), Sniffed::Eof);
 }
 
+#[test]
+fn what_follows_a_client_hello_does_not_count() {
+    let alone = hello("web.shop", &[b"h2"], usize::MAX);
+    let expected = client_hello(&alone);
+    assert!(matches!(&expected, Parse::Done(Some(found)) if found.sni.as_deref() == Some("web.shop")));
+    // A client that resumes sends a change of ciphers and early data in the same breath.
+    let followed = [&alone[..], &[0x14, 3, 3, 0, 1, 1, 0x17, 3, 3, 0, 2, 9, 9]].concat();
+    assert_eq!(client_hello(&followed), expected);
+}
+
+#[test]
+fn whether_it_is_http_does_not_hang_on_how_bytes_arrive() {
+    let bytes = b"GET /\x01 HTTP/1.1\r\n\r\n";
+    for cut in 0..=bytes.len() {
+        let part = http(&bytes[..cut]);
+        assert!(part == Parse::More || part == http(bytes), "{cut}");
+    }
+}
+
 proptest! {
     #[test]
     fn parsers_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600), tls in any::<bool>()) {

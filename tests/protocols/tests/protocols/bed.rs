@@ -29,7 +29,7 @@ pub(crate) fn sidecar() -> Sidecar {
 
 /// Where the binaries of this project are.
 pub(crate) fn bin() -> PathBuf {
-    PathBuf::from(tool("ISTHMUS_BIN_DIR"))
+    tool("ISTHMUS_BIN_DIR")
 }
 
 /// The path of a program that `cargo xtask test` makes sure of.
