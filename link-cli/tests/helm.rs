@@ -26,7 +26,8 @@ fn helm() -> PathBuf {
     let on_path = std::env::var_os("PATH").unwrap_or_default();
     let on_path: Vec<PathBuf> = std::env::split_paths(&on_path).map(|folder| folder.join("helm")).collect();
     let found = built.chain(on_path).find(|path| path.is_file());
-    found.expect("no Helm: run the tests with `cargo xtask test`, which builds it where Go is installed")
+    let remedy = "run the tests with `cargo xtask test`, which builds it where Go is installed";
+    found.unwrap_or_else(|| panic!("no Helm: {remedy}"))
 }
 
 fn charts() -> PathBuf {
