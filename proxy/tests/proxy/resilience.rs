@@ -63,21 +63,23 @@ async fn a_request_that_takes_longer_than_it_may_is_answered_with_504() {
 
 #[tokio::test]
 async fn a_response_that_stalls_is_cut_off_and_one_that_moves_is_not() {
+    // Long enough for a busy machine to move within it.
+    const IDLE: Duration = Duration::from_secs(2);
     let app = App::start(|number, _| async move {
-        // The first one sends a piece every third of the limit, the second one sends one and stops.
+        // The first one sends a piece every fifth of the limit, the second one sends one and stops.
         let pieces = futures::stream::unfold(0, move |sent| async move {
             if sent > 0 {
-                tokio::time::sleep(if number == 0 { SHORT / 3 } else { LIMIT }).await;
+                tokio::time::sleep(if number == 0 { IDLE / 5 } else { LIMIT }).await;
             }
             let frame = Ok(Frame::data(Bytes::from_static(b"piece")));
-            (sent < 6).then_some((frame, sent + 1))
+            (sent < 7).then_some((frame, sent + 1))
         });
         Response::new(StreamBody::new(pieces).boxed())
     });
     let app = app.await;
-    let mesh = mesh(timed(Timeouts { idle: duration(SHORT), ..Timeouts::default() }), &[&app]).await;
+    let mesh = mesh(timed(Timeouts { idle: duration(IDLE), ..Timeouts::default() }), &[&app]).await;
     let client = client(&mesh).await;
-    assert_eq!(text(ask(&client, &[]).await).await.len(), 30);
+    assert_eq!(text(ask(&client, &[]).await).await.len(), 35);
     let stalled = ask(&client, &[]).await;
     assert_eq!(stalled.status(), 200);
     let read = tokio::time::timeout(LIMIT / 2, stalled.into_body().collect()).await;
@@ -333,8 +335,19 @@ async fn metrics_name_hosts_only_where_asked() {
 
 #[tokio::test]
 async fn an_endpoint_that_goes_finishes_what_it_has_and_its_connections_are_closed() {
-    let (old, release, _) = holding().await;
-    let new = App::always(200).await;
+    let release = tokio::sync::watch::Sender::new(false);
+    let released = release.clone();
+    // Holds the first request alone: later ones may come before the change of endpoints arrives.
+    let old = App::start(move |number, _| {
+        let mut released = released.subscribe();
+        async move {
+            if number == 0 {
+                released.wait_for(|released| *released).await.unwrap();
+            }
+            answer(200, "")
+        }
+    });
+    let (old, new) = (old.await, App::always(200).await);
     let mesh = mesh(service(WEB), &[&old]).await;
     let client = Arc::new(client(&mesh).await);
     let asking = Arc::clone(&client);
@@ -342,9 +355,9 @@ async fn an_endpoint_that_goes_finishes_what_it_has_and_its_connections_are_clos
     client.until("held", || async { old.asked() == 1 }).await;
     mesh.destinations.set_endpoints(WEB, vec![endpoint(new.addr)]).await;
     client.until("moved", || async { ask(&client, &[]).await.status() == 200 && new.asked() > 0 }).await;
-    assert_eq!(old.connections(), 1, "it is not cut off");
+    assert!(old.connections() > 0, "it is not cut off");
     release.send_replace(true);
     assert_eq!(held.await.unwrap(), 200);
     client.until("closed", || async { old.connections() == 0 }).await;
-    client.until_metric("tcp_close_total", &["peer=\"dst\"", "errno=\"\"", "} 1"]).await;
+    client.until_metric("tcp_close_total", &["peer=\"dst\"", "errno=\"\""]).await;
 }

@@ -34,7 +34,7 @@ async fn the_request_limit_counts_from_the_beginning_whatever_moves() {
             clock.restart();
         }
     };
-    let error = within(Some(&clock), moving).await.map(|()| ()).unwrap_err();
+    let error = within::<()>(Some(&clock), moving).await.unwrap_err();
     assert!(matches!(error, Error::RequestTimeout(_)));
     assert_eq!(began.elapsed(), 3 * SECOND);
     assert!(clock.expired());
