@@ -8,6 +8,10 @@ use std::process::Command;
 /// The release of cargo-fuzz that is installed where there is none.
 const CARGO_FUZZ: &str = "0.13.2";
 
+/// The one target that needs the whole proxy, and what spares the others from waiting for it to be built.
+const WHOLE_PROXY: &str = "policy";
+const FEATURES: &[&str] = &["--no-default-features"];
+
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// How long each target runs
@@ -40,8 +44,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Command::new(&fuzz)
                 .current_dir(&dir)
                 .env("RUSTUP_TOOLCHAIN", "nightly")
+                // That of the toolchain this runs under.
+                .env_remove("CARGO")
                 .args(["run", "--target-dir"])
                 .arg(&build)
+                .args(FEATURES.iter().filter(|_| target != WHOLE_PROXY))
                 .args(["--release", target])
                 .arg(&found)
                 .arg(dir.join("seeds").join(target))
