@@ -32,6 +32,9 @@ const SINGLE: &[(&str, &str, &str)] = &[
 /// The registry in the names of Kubernetes' images. Nothing is pulled from it.
 const REGISTRY: &str = "registry.k8s.io";
 
+/// The name of node images, before their tag.
+const REPOSITORY: &str = "isthmus.dev/node";
+
 /// Changes when the way an image is put together does.
 const RECIPE: &str = "1";
 
@@ -59,14 +62,26 @@ pub(crate) fn ensure(engine: &Engine) -> Result<String> {
     })?;
     step(&format!("making the node image {name}"), || import(engine, &debian, &overlay, &name))?;
     places::remove(&work)?;
+    remove_older(engine, &name)?;
     Ok(name)
+}
+
+/// Removes the images of this kind that were made before, of a gigabyte each, as far as no node uses them.
+fn remove_older(engine: &Engine, name: &str) -> Result<()> {
+    let format = "{{.Repository}}:{{.Tag}}";
+    let listed = output(engine.docker().args(["image", "ls", "--format", format, REPOSITORY]))?;
+    for older in listed.lines().filter(|image| *image != name) {
+        // Refused while a node is made from it, which is as it should be.
+        let _ = output(engine.docker().args(["image", "rm", older]));
+    }
+    Ok(())
 }
 
 /// The image's name.
 fn name(debian: &Path) -> Result<String> {
     let debian = debian.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let key = places::key_of(&places::node_sources(), &format!("{RECIPE} {debian}"))?;
-    Ok(format!("isthmus.dev/node:{KUBERNETES}-{key}"))
+    Ok(format!("{REPOSITORY}:{KUBERNETES}-{key}"))
 }
 
 /// The program of a pod's first container, linked to nothing.
