@@ -87,7 +87,11 @@ impl Cluster {
             sockets.push(listen(*address)?);
         }
         let streams = Arc::new(Streams::default());
-        let api = ApiServer::start(api_config(&name, &network, sockets, streams.clone()))
+        let config = Config {
+            record: crate::requests::recorder(&name)?,
+            ..api_config(&name, &network, sockets, streams.clone())
+        };
+        let api = ApiServer::start(config)
             .await
             .map_err(|error| Error::Api { cluster: name.clone(), reason: error.to_string() })?;
         let client = api.client("system:sandbox", &["system:masters"]);

@@ -1,7 +1,9 @@
-//! The controllers of a sandbox cluster: Deployments, ReplicaSets, Jobs, endpoints and load-balancer addresses.
+//! The controllers of a sandbox cluster: Deployments, ReplicaSets, StatefulSets, DaemonSets, Jobs,
+//! endpoints and load-balancer addresses.
 //!
 //! Each is a pure planner (world and time in, writes out); `driver` watches, plans and writes.
 
+mod daemonset;
 mod deployment;
 mod dirty;
 mod driver;
@@ -13,6 +15,8 @@ pub(crate) mod object;
 mod plan;
 mod pods;
 mod replicaset;
+mod revisions;
+mod statefulset;
 #[cfg(test)]
 mod testing;
 pub(crate) mod world;

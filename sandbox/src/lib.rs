@@ -18,6 +18,7 @@ mod node;
 mod pod;
 mod preflight;
 mod relay;
+mod requests;
 mod services;
 mod state;
 mod streaming;

@@ -1,10 +1,11 @@
-//! The pod streams of the API: logs, exec, attach and port-forward, as `kubectl` ≥ 1.31 and kube-rs speak them.
+//! The pod streams of the API: logs, exec, attach and port-forward, as `kubectl` ≥ 1.28 and kube-rs speak them: over
+//! WebSocket, or over SPDY/3.1.
 
 mod exec;
 mod logs;
 mod port_forward;
 mod spdy;
-mod tunnel;
+mod upgrade;
 mod websocket;
 
 use std::path::PathBuf;
@@ -12,8 +13,7 @@ use std::sync::{Arc, OnceLock};
 
 use futures::future::BoxFuture;
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
-use mesh_apiserver::{Body, PodStreams, StreamKind, json_response};
+use mesh_apiserver::{Body, PodStreams, RequestBody, StreamKind, json_response};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -103,7 +103,7 @@ impl PodStreams for Streams {
         &self,
         kind: StreamKind,
         pod: Arc<Value>,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
     ) -> BoxFuture<'static, Response<Body>> {
         let pods = self.pods.get().cloned();
         Box::pin(async move {

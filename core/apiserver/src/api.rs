@@ -105,7 +105,12 @@ impl Target {
     }
 
     pub(crate) fn forbidden(&self, why: impl std::fmt::Display) -> ApiError {
-        ApiError::Forbidden(format!("{} \"{}\" is forbidden: {why}", self.def.qualified(), self.name))
+        ApiError::ForbiddenAt {
+            resource: self.def.qualified(),
+            name: self.name.clone(),
+            message: format!("{} \"{}\" is forbidden: {why}", self.def.qualified(), self.name),
+            causes: Vec::new(),
+        }
     }
 
     pub(crate) fn invalid(&self, causes: Vec<crate::error::FieldError>) -> ApiError {
@@ -200,6 +205,15 @@ pub(crate) fn check_type(target: &Target, body: &mut Value) -> Result<(), ApiErr
              ({api_version}, Kind={})",
             target.def.kind
         )));
+    }
+    // The built-in kinds are decoded into what the path says; custom ones must say it themselves.
+    for (field, value) in [("Kind", kind), ("apiVersion", given)] {
+        if target.def.custom.is_some() && value.is_empty() {
+            return Err(ApiError::BadRequest(format!(
+                "the object provided is unrecognized (must be of type {}): Object '{field}' is missing",
+                target.def.kind
+            )));
+        }
     }
     body["kind"] = target.def.kind.clone().into();
     body["apiVersion"] = api_version.into();

@@ -45,6 +45,15 @@ impl Authorizer {
         if decision.allowed {
             return Ok(());
         }
-        Err(ApiError::Forbidden(rbac::forbidden(user, access, &decision.reason)))
+        let resource = match access.group.as_str() {
+            "" => access.resource.clone(),
+            group => format!("{}.{group}", access.resource),
+        };
+        Err(ApiError::ForbiddenAt {
+            resource,
+            name: access.name.clone(),
+            message: rbac::forbidden(user, access, &decision.reason),
+            causes: Vec::new(),
+        })
     }
 }

@@ -7,7 +7,7 @@ mod tests;
 pub(crate) use define::{check, default, with_status};
 
 use crate::error::{ApiError, FieldError};
-use crate::resource::{ResourceDef, STORED_VERBS, SubresourceDef};
+use crate::resource::{CUSTOM_VERBS, ResourceDef, SubresourceDef};
 use crate::schema::Schema;
 use serde_json::{Value, json};
 use std::cmp::Reverse;
@@ -143,7 +143,7 @@ impl Crd {
             short_names: self.short_names.clone(),
             categories: self.categories.clone(),
             namespaced: self.namespaced,
-            verbs: STORED_VERBS,
+            verbs: CUSTOM_VERBS,
             subresources,
             custom: Some(Arc::clone(self)),
         }

@@ -114,6 +114,18 @@ pub enum ApiError {
     /// 403.
     #[error("{0}")]
     Forbidden(String),
+    /// 403 at a resource, and at an object of it if one was named.
+    #[error("{message}")]
+    ForbiddenAt {
+        /// `plural.group`, or empty.
+        resource: String,
+        /// Object name, or empty.
+        name: String,
+        /// Why, in whole.
+        message: String,
+        /// What a client may react to, as that a namespace is going.
+        causes: Vec<FieldError>,
+    },
     /// 405.
     #[error("the server does not allow this method on the requested resource")]
     MethodNotAllowed,
@@ -182,7 +194,7 @@ impl ApiError {
             Self::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Forbidden(_) | Self::ForbiddenAt { .. } => StatusCode::FORBIDDEN,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -205,7 +217,7 @@ impl ApiError {
             Self::Invalid { .. } => "Invalid",
             Self::BadRequest(_) => "BadRequest",
             Self::Unauthorized => "Unauthorized",
-            Self::Forbidden(_) => "Forbidden",
+            Self::Forbidden(_) | Self::ForbiddenAt { .. } => "Forbidden",
             Self::MethodNotAllowed => "MethodNotAllowed",
             Self::NotAcceptable => "NotAcceptable",
             Self::UnsupportedMediaType(_) => "UnsupportedMediaType",
@@ -221,8 +233,11 @@ impl ApiError {
     pub fn to_status(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.to_string(), "reason": self.reason(), "code": self.code().as_u16(),
+            "message": self.to_string(), "code": self.code().as_u16(),
         });
+        if !self.reason().is_empty() {
+            status["reason"] = self.reason().into();
+        }
         if let Some(details) = self.details() {
             status["details"] = details;
         }
@@ -233,18 +248,29 @@ impl ApiError {
         match self {
             Self::NotFound { resource, name }
             | Self::AlreadyExists { resource, name }
-            | Self::Conflict { resource, name, .. } => {
-                let (kind, group) = resource.split_once('.').unwrap_or((resource, ""));
-                Some(json!({"name": name, "kind": kind, "group": group}))
-            }
-            Self::Invalid { kind, name, causes } => {
-                let (kind, group) = kind.split_once('.').unwrap_or((kind, ""));
-                Some(json!({"name": name, "kind": kind, "group": group, "causes": wire(causes)}))
-            }
-            Self::ApplyConflict(causes) => Some(json!({"causes": wire(causes)})),
+            | Self::Conflict { resource, name, .. } => Some(details(resource, name, &[])),
+            Self::ForbiddenAt { resource, name, causes, .. } => Some(details(resource, name, causes)),
+            Self::Invalid { kind, name, causes } => Some(details(kind, name, causes)),
+            Self::ApplyConflict(causes) => Some(details("", "", causes)),
+            Self::NoSuchResource | Self::MethodNotAllowed | Self::NotAcceptable => Some(json!({})),
             _ => None,
         }
     }
+}
+
+/// Without what is empty, as the real server leaves it out.
+fn details(qualified: &str, name: &str, causes: &[FieldError]) -> Value {
+    let (kind, group) = qualified.split_once('.').unwrap_or((qualified, ""));
+    let mut details = json!({});
+    for (field, value) in [("name", name), ("kind", kind), ("group", group)] {
+        if !value.is_empty() {
+            details[field] = value.into();
+        }
+    }
+    if !causes.is_empty() {
+        details["causes"] = wire(causes).into();
+    }
+    details
 }
 
 fn wire(causes: &[FieldError]) -> Vec<Value> {

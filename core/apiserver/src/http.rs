@@ -1,7 +1,7 @@
 //! The HTTPS front: connections, authentication, authorization, and the way of a request to its handler.
 
 mod accept;
-mod body;
+pub(crate) mod body;
 mod meta;
 mod query;
 mod resource;
@@ -14,10 +14,12 @@ mod watch;
 use crate::api::Api;
 use crate::authn;
 use crate::error::ApiError;
-use crate::streams::{Body, PodStreams};
+use crate::record::Recorder;
+use crate::streams::{Body, PodStreams, RequestBody};
 use crate::user::{Access, UserInfo};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request, Response};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -47,6 +49,8 @@ pub(crate) struct Server {
     pub(crate) pod_streams: Option<Arc<dyn PodStreams>>,
     pub(crate) advertised: String,
     pub(crate) stop: CancellationToken,
+    /// Told of every request, with its body.
+    pub(crate) record: Option<Recorder>,
     /// Told whenever connections from outside are to be cut.
     pub(crate) cut: watch_channel::Sender<()>,
     /// Discovery and OpenAPI documents by path, good for one generation of the registry.
@@ -91,6 +95,7 @@ async fn connection(server: Arc<Server>, stream: TcpStream, tls: TlsAcceptor) {
     let stop = server.stop.clone();
     let service = service_fn(move |request| {
         let (server, subject) = (server.clone(), subject.clone());
+        let request = request.map(|body: Incoming| body.map_err(std::io::Error::other).boxed_unsync());
         async move { Ok::<_, Infallible>(server.answer(subject.as_ref(), request).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -116,7 +121,7 @@ async fn connection(server: Arc<Server>, stream: TcpStream, tls: TlsAcceptor) {
 }
 
 impl Server {
-    async fn answer(&self, subject: Option<&Subject>, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, subject: Option<&Subject>, request: Request<RequestBody>) -> Response<Body> {
         match self.handle(subject, request).await {
             Ok(response) => response,
             Err(error) => respond::error(&error),
@@ -126,16 +131,22 @@ impl Server {
     async fn handle(
         &self,
         subject: Option<&Subject>,
-        request: Request<Incoming>,
+        mut request: Request<RequestBody>,
     ) -> Result<Response<Body>, ApiError> {
         let user = self.authenticate(subject, request.headers())?;
         let user = self.impersonate(user, request.headers())?;
+        if let Some(record) = &self.record {
+            request = crate::record::note(&**record, &user, request).await?;
+        }
         let path = request.uri().path().to_owned();
         let query = Query::parse(request.uri().query());
         let route = Route::parse(&path);
         let access = route::access(&route, request.method(), &path, &query);
         self.api.authorizer.authorize(&self.api.store, &user, &access)?;
         match route {
+            Route::Resource(place) if !self.api.registry.has_group(&place.group) => {
+                Ok(respond::page_not_found())
+            }
             Route::Resource(place) => {
                 resource::Call { server: self, user: &user, place, query, access: &access }.run(request).await
             }

@@ -14,6 +14,10 @@ use std::sync::Arc;
 pub(crate) const STORED_VERBS: &[&str] =
     &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
+/// The same of a custom resource, in the order that the real server gives.
+pub(crate) const CUSTOM_VERBS: &[&str] =
+    &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+
 /// One resource of one group, with every version it is served under.
 #[derive(Debug, Clone)]
 pub(crate) struct ResourceDef {
@@ -109,6 +113,11 @@ impl Registry {
     /// The resource of a kind in a group; of several, the stored one.
     pub(crate) fn by_kind(&self, group: &str, kind: &str) -> Option<Arc<ResourceDef>> {
         self.resources.read().values().find(|d| d.group == group && d.kind == kind).cloned()
+    }
+
+    /// Whether anything of a group is served.
+    pub(crate) fn has_group(&self, group: &str) -> bool {
+        self.resources.read().keys().any(|(served, _)| served == group)
     }
 
     /// Everything served, ordered by group and plural.

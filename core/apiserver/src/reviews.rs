@@ -18,6 +18,7 @@ pub(crate) fn answer(
     mut body: Value,
 ) -> Result<Value, ApiError> {
     check_type(target, &mut body)?;
+    check_question(target, &body)?;
     let status = match target.def.kind.as_str() {
         "TokenReview" => token_review(api, &body),
         "SelfSubjectReview" => json!({"userInfo": user_info(user)}),
@@ -36,8 +37,43 @@ pub(crate) fn answer(
         _ => return Err(ApiError::MethodNotAllowed),
     };
     object::metadata_mut(&mut body);
+    if target.def.kind == "SelfSubjectReview" {
+        let now = object::time(jiff::Timestamp::now());
+        object::metadata_mut(&mut body).insert("creationTimestamp".into(), now.into());
+    }
+    if target.def.kind == "SelfSubjectRulesReview" {
+        body["spec"] = json!({});
+    }
     body["status"] = status;
     Ok(body)
+}
+
+/// A review that asks nothing, or two things at once.
+fn check_question(target: &Target, body: &Value) -> Result<(), ApiError> {
+    let spec = &body["spec"];
+    let refuse = |field: &str, value: Value, why: &str| {
+        let kind = format!(".{}", target.def.group);
+        let causes = vec![FieldError::invalid(field, &value, why)];
+        Err(ApiError::Invalid { kind, name: String::new(), causes })
+    };
+    match target.def.kind.as_str() {
+        "TokenReview" if object::field(spec, "token").is_empty() => {
+            Err(ApiError::BadRequest("token is required for TokenReview in authentication".into()))
+        }
+        "SelfSubjectAccessReview" | "SubjectAccessReview" | "LocalSubjectAccessReview"
+            if spec["resourceAttributes"].is_object() == spec["nonResourceAttributes"].is_object() =>
+        {
+            let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            refuse("spec.resourceAttributes", Value::Null, why)
+        }
+        "LocalSubjectAccessReview"
+            if object::text(spec, "/resourceAttributes/namespace") != target.namespace =>
+        {
+            let given = spec["resourceAttributes"]["namespace"].clone();
+            refuse("spec.resourceAttributes.namespace", given, "must match metadata.namespace")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// `userInfo` as reviews and webhooks carry it.
@@ -70,7 +106,9 @@ fn subject(target: &Target, spec: &Value) -> Result<UserInfo, ApiError> {
     let groups: Vec<String> = object::strings(spec, "groups").map(str::to_owned).collect();
     if name.is_empty() && groups.is_empty() {
         let why = "at least one of user or group must be specified";
-        return Err(target.invalid(vec![FieldError::invalid("spec.user", &json!(""), why)]));
+        let kind = format!(".{}", target.def.group);
+        let causes = vec![FieldError::invalid("spec.user", &json!(""), why)];
+        return Err(ApiError::Invalid { kind, name: String::new(), causes });
     }
     Ok(UserInfo { name, uid: object::field(spec, "uid").to_owned(), groups, ..UserInfo::default() })
 }

@@ -7,6 +7,7 @@ use crate::authn::{AUTHENTICATED, Tokens};
 use crate::authz::Authorizer;
 use crate::http::{Server, accept};
 use crate::local::LocalClient;
+use crate::record::Recorder;
 use crate::resource::Registry;
 use crate::store::Store;
 use crate::streams::PodStreams;
@@ -44,6 +45,8 @@ pub struct Config {
     pub advertised: Vec<SocketAddr>,
     /// Who serves logs, exec, attach and port-forward.
     pub pod_streams: Option<Arc<dyn PodStreams>>,
+    /// Told of every request, to find out what clients ask.
+    pub record: Option<Recorder>,
     /// How webhooks of Services are reached. Without one, their EndpointSlices say.
     pub resolve_service: Option<ServiceResolver>,
 }
@@ -59,6 +62,7 @@ impl Default for Config {
             cluster_domain: "cluster.local".into(),
             advertised: Vec::new(),
             pod_streams: None,
+            record: None,
             resolve_service: None,
         }
     }
@@ -126,6 +130,7 @@ impl ApiServer {
         let server = Arc::new(Server {
             api: api.clone(),
             pod_streams: config.pod_streams,
+            record: config.record,
             advertised: advertised.first().map(ToString::to_string).unwrap_or_default(),
             stop: stop.clone(),
             cut: cut.clone(),

@@ -7,6 +7,7 @@ mod pod;
 mod privilege;
 mod secret;
 mod service;
+mod workload;
 
 pub(crate) use privilege::check_privileges;
 pub(crate) use secret::fill_token as fill_token_secret;
@@ -29,7 +30,11 @@ pub(crate) fn admit_create(
         namespace::check_alive(api, target)?;
     }
     match target.table().as_str() {
-        "pods" => pod::attach_account(api, target, body),
+        "pods" => {
+            pod::attach_account(api, target, body)?;
+            pod::tolerate_node_trouble(body);
+            pod::resolve_priority(api, target, body)
+        }
         "secrets" => {
             secret::merge_string_data(body);
             Ok(())
@@ -51,10 +56,18 @@ pub(crate) fn prepare_create(api: &Api, target: &Target, body: &mut Value) -> Re
     }
     match target.table().as_str() {
         "pods" => pod::begin(body),
+        "jobs.batch" => workload::select_own_pods(body),
+        "daemonsets.apps" => workload::note_template_generation(body),
         "namespaces" => namespace::begin(&target.name, body),
         "secrets" => secret::fill_token(api, body),
         "customresourcedefinitions.apiextensions.k8s.io" => definition::establish(api, target, body, None)?,
         _ => {}
+    }
+    if body.get("status").is_none()
+        && target.def.custom.is_none()
+        && let Some(status) = workload::first_status(&target.def)
+    {
+        body["status"] = status;
     }
     Ok(())
 }
@@ -133,7 +146,7 @@ pub(crate) fn keeps_status(def: &ResourceDef, version: &str) -> bool {
 
 /// Whether `metadata.generation` counts changes of intent.
 pub(crate) fn counts_generations(def: &ResourceDef) -> bool {
-    def.custom.is_some()
+    (def.custom.is_some()
         || matches!(
             def.group.as_str(),
             "apps"
@@ -144,7 +157,9 @@ pub(crate) fn counts_generations(def: &ResourceDef) -> bool {
                 | "apiextensions.k8s.io"
                 | "discovery.k8s.io"
         )
-        || def.kind == "ReplicationController"
+        || matches!(def.kind.as_str(), "ReplicationController" | "PriorityClass")
+        || (def.group.is_empty() && def.kind == "Pod"))
+        && def.kind != "ControllerRevision"
 }
 
 /// Whether anything but metadata and status differs.
@@ -153,6 +168,29 @@ pub(crate) fn intent_changed(def: &ResourceDef, before: &Value, new: &Value) -> 
     let status_apart = def.has_subresource("status");
     let intent = |name: &String| name != "metadata" && !(status_apart && name == "status");
     before.keys().chain(new.keys()).filter(|n| intent(n)).any(|n| before.get(n) != new.get(n))
+}
+
+/// Whether a deletion begun shows a grace period: not where the end is a controller's business.
+pub(crate) fn has_grace_period(def: &ResourceDef) -> bool {
+    !matches!(
+        (def.group.as_str(), def.kind.as_str()),
+        ("", "Namespace") | ("apiextensions.k8s.io", "CustomResourceDefinition")
+    )
+}
+
+/// Whether a delete answers the object as it was, rather than that it is gone.
+pub(crate) fn returns_deleted(def: &ResourceDef) -> bool {
+    def.group.is_empty()
+        && matches!(
+            def.kind.as_str(),
+            "Pod"
+                | "Service"
+                | "ServiceAccount"
+                | "ResourceQuota"
+                | "PodTemplate"
+                | "PersistentVolume"
+                | "PersistentVolumeClaim"
+        )
 }
 
 /// Seconds between the mark and the end of an object.

@@ -5,12 +5,14 @@ use futures::future::BoxFuture;
 use http::{Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use serde_json::Value;
 use std::sync::Arc;
 
 /// Body of every response.
 pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// Body of every request, as it arrives; or all there, where requests are recorded.
+pub type RequestBody = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// A body that is all there.
 pub fn full(bytes: impl Into<Bytes>) -> Body {
@@ -48,6 +50,6 @@ pub trait PodStreams: Send + Sync {
         &self,
         kind: StreamKind,
         pod: Arc<Value>,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
     ) -> BoxFuture<'static, Response<Body>>;
 }

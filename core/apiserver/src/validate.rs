@@ -56,6 +56,8 @@ fn object_errors(api_version: &str, kind: &str, object: &Value, old: Option<&Val
         ("batch", "CronJob") => workloads::cron_job(object, out),
         ("coordination.k8s.io", "Lease") => config::lease(object, out),
         ("discovery.k8s.io", "EndpointSlice") => network::endpoint_slice(object, old, out),
+        ("policy", "PodDisruptionBudget") => config::budget(object, out),
+        ("scheduling.k8s.io", "PriorityClass") => config::priority_class(object, out),
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => rbac::role(kind, object, out),
         ("rbac.authorization.k8s.io", _) => rbac::binding(kind, object, old, out),
         (

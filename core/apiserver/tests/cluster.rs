@@ -4,7 +4,6 @@
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
 use mesh_apiserver::{Body, Config, PodStreams, StreamKind, full};
 use mesh_testkit::{Cluster, Selection, WatchEvent};
 use serde_json::{Value, json};
@@ -18,7 +17,7 @@ impl PodStreams for Echo {
         &self,
         kind: StreamKind,
         pod: Arc<Value>,
-        request: Request<Incoming>,
+        request: Request<mesh_apiserver::RequestBody>,
     ) -> BoxFuture<'static, Response<Body>> {
         let name = pod["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let query = request.uri().query().unwrap_or_default().to_owned();

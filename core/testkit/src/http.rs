@@ -41,9 +41,22 @@ pub struct Lines {
 
 impl Http {
     pub(crate) fn new(cluster: &Cluster, pair: Option<&PemPair>, token: Option<String>) -> Result<Self> {
-        let bundle = TrustBundle::from_pem(&cluster.handle().ca_pem())?;
-        let connector = mesh_tls::client_connector(&bundle, pair, &[b"http/1.1"])?;
         let address = *cluster.handle().addresses().first().context("the server has no address")?;
+        Self::connecting_to(address, &cluster.handle().ca_pem(), pair, token)
+    }
+
+    /// Speaks to a server that is no [`Cluster`], such as a real one.
+    ///
+    /// # Errors
+    /// Unreadable PEM.
+    pub fn connecting_to(
+        address: SocketAddr,
+        ca_pem: &str,
+        pair: Option<&PemPair>,
+        token: Option<String>,
+    ) -> Result<Self> {
+        let bundle = TrustBundle::from_pem(ca_pem)?;
+        let connector = mesh_tls::client_connector(&bundle, pair, &[b"http/1.1"])?;
         Ok(Self { address, connector, token })
     }
 
@@ -136,6 +149,15 @@ impl Http {
         self.call(Method::DELETE, path, "application/json", options).await
     }
 
+    /// Sends a request whose answer may not end: a watch. The body is read line by line.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub async fn open(&self, request: Request<Full<Bytes>>) -> Result<(StatusCode, HeaderMap, Lines)> {
+        let (head, body) = self.exchange(request).await?.into_parts();
+        Ok((head.status, head.headers, Lines { body, buffer: Vec::new() }))
+    }
+
     /// Opens a watch.
     ///
     /// # Errors
@@ -168,6 +190,25 @@ impl Lines {
                 }
             }
         }
+    }
+
+    /// All that is still to come: JSON, else a text, else null.
+    ///
+    /// # Errors
+    /// The connection failed, or nothing came for [`crate::PATIENCE`].
+    pub async fn rest(&mut self) -> Result<Value> {
+        loop {
+            let frame = tokio::time::timeout(crate::PATIENCE, self.body.frame());
+            let Some(frame) = frame.await.context("waiting for the rest of an answer")? else { break };
+            if let Ok(data) = frame?.into_data() {
+                self.buffer.extend_from_slice(&data);
+            }
+        }
+        let bytes = std::mem::take(&mut self.buffer);
+        if bytes.is_empty() {
+            return Ok(Value::Null);
+        }
+        Ok(serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into()))
     }
 
     /// Type and object name of the next event, as `ADDED web`.

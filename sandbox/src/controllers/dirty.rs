@@ -15,6 +15,10 @@ pub(crate) enum Target {
     Deployment(Key),
     /// One ReplicaSet.
     ReplicaSet(Key),
+    /// One StatefulSet.
+    StatefulSet(Key),
+    /// One DaemonSet.
+    DaemonSet(Key),
     /// One Job.
     Job(Key),
     /// The endpoints of one Service.
@@ -37,15 +41,23 @@ pub(crate) fn targets(
             Kind::Deployment => {
                 touched.insert(Target::Deployment(key));
             }
+            Kind::StatefulSet => {
+                touched.insert(Target::StatefulSet(key));
+            }
+            Kind::DaemonSet => {
+                touched.insert(Target::DaemonSet(key));
+            }
             Kind::Job => {
                 touched.insert(Target::Job(key));
             }
             Kind::ReplicaSet => {
-                touch_owner(world, Kind::Deployment, object, &mut touched);
+                touch_owner(world, &[Kind::Deployment], object, &mut touched);
                 touched.insert(Target::ReplicaSet(key));
             }
+            Kind::ControllerRevision => touch_owner(world, &[], object, &mut touched),
             Kind::Pod => {
-                touch_owner(world, Kind::ReplicaSet, object, &mut touched);
+                let owners = [Kind::ReplicaSet, Kind::StatefulSet, Kind::DaemonSet];
+                touch_owner(world, &owners, object, &mut touched);
                 touch_services(world, object, &mut touched);
                 if new.is_none() || object::is_deleting(object) {
                     touch_grandparent(world, object, &mut touched);
@@ -66,32 +78,41 @@ pub(crate) fn targets(
             Kind::Endpoints => {
                 touched.insert(Target::Endpoints(key));
             }
+            Kind::Node => {
+                touched.extend(world.all(Kind::DaemonSet).map(|set| Target::DaemonSet(Key::of(set))))
+            }
             Kind::Namespace => {}
         }
     }
     touched
 }
 
-/// The controller of an object, or all those of a kind that could adopt it.
-fn touch_owner(world: &World, owner_kind: Kind, object: &Value, touched: &mut BTreeSet<Target>) {
+/// The controller of an object, or all those of some kinds that could adopt it.
+fn touch_owner(world: &World, owner_kinds: &[Kind], object: &Value, touched: &mut BTreeSet<Target>) {
     let namespace = object::namespace(object);
     if let Some(owner) = object::controller(object) {
         let key = Key::new(namespace, object::text(owner, "/name"));
         match object::text(owner, "/kind") {
             "Deployment" => touched.insert(Target::Deployment(key)),
             "ReplicaSet" => touched.insert(Target::ReplicaSet(key)),
+            "StatefulSet" => touched.insert(Target::StatefulSet(key)),
+            "DaemonSet" => touched.insert(Target::DaemonSet(key)),
             "Job" => touched.insert(Target::Job(key)),
             _ => false,
         };
         return;
     }
-    for owner in world.in_namespace(owner_kind, namespace) {
-        if object::selects(owner.pointer("/spec/selector"), object) {
-            let key = Key::of(owner);
-            touched.insert(match owner_kind {
-                Kind::Deployment => Target::Deployment(key),
-                _ => Target::ReplicaSet(key),
-            });
+    for kind in owner_kinds {
+        for owner in world.in_namespace(*kind, namespace) {
+            if object::selects(owner.pointer("/spec/selector"), object) {
+                let key = Key::of(owner);
+                touched.insert(match kind {
+                    Kind::Deployment => Target::Deployment(key),
+                    Kind::StatefulSet => Target::StatefulSet(key),
+                    Kind::DaemonSet => Target::DaemonSet(key),
+                    _ => Target::ReplicaSet(key),
+                });
+            }
         }
     }
 }
@@ -109,7 +130,7 @@ fn touch_grandparent(world: &World, pod: &Value, touched: &mut BTreeSet<Target>)
     if let Some(owner) = object::controller(pod) {
         let key = Key::new(object::namespace(pod), object::text(owner, "/name"));
         if let Some(set) = world.object(Kind::ReplicaSet, &key) {
-            touch_owner(world, Kind::Deployment, set, touched);
+            touch_owner(world, &[Kind::Deployment], set, touched);
         }
     }
 }

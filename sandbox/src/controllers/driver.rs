@@ -22,7 +22,7 @@ use super::object::{self, Key};
 use super::plan::{Action, Plan};
 use super::world::{Kind, World};
 use super::writer::{self, Outcome, Seen};
-use super::{deployment, endpoints, job, load_balancer, replicaset};
+use super::{daemonset, deployment, endpoints, job, load_balancer, replicaset, statefulset};
 
 /// Writes of one plan that run at the same time.
 const PARALLEL_WRITES: usize = 8;
@@ -146,6 +146,8 @@ impl Driver {
         }
         let owner = match &done.target {
             Target::ReplicaSet(key) => Some((Kind::ReplicaSet, key.clone())),
+            Target::StatefulSet(key) => Some((Kind::StatefulSet, key.clone())),
+            Target::DaemonSet(key) => Some((Kind::DaemonSet, key.clone())),
             Target::Job(key) => Some((Kind::Job, key.clone())),
             _ => None,
         };
@@ -228,6 +230,8 @@ impl Driver {
         match target {
             Target::Deployment(key) => deployment::plan(&self.world, key, now),
             Target::ReplicaSet(key) => replicaset::plan(&self.world, key, now),
+            Target::StatefulSet(key) => statefulset::plan(&self.world, key, now),
+            Target::DaemonSet(key) => daemonset::plan(&self.world, key, now),
             Target::Job(key) => job::plan(&self.world, key, now),
             Target::Endpoints(key) => endpoints::plan(&self.world, key),
             Target::LoadBalancers => load_balancer::plan(&self.world, self.pool),

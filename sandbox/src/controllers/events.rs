@@ -40,8 +40,13 @@ pub(crate) fn of_action(world: &World, target: &Target, action: &Action) -> Opti
             let message = format!("Scaled {way} replica set {} from {from} to {to}", set.name);
             note(Kind::Deployment, key, "ScalingReplicaSet", message)
         }
-        (Target::ReplicaSet(key), Action::Delete(Kind::Pod, pod, _)) => {
-            note(Kind::ReplicaSet, key, "SuccessfulDelete", format!("Deleted pod: {}", pod.name))
+        (Target::StatefulSet(key), Action::Delete(Kind::Pod, pod, _)) => {
+            let message = format!("delete Pod {} in StatefulSet {} successful", pod.name, key.name);
+            note(Kind::StatefulSet, key, "SuccessfulDelete", message)
+        }
+        (Target::ReplicaSet(_) | Target::DaemonSet(_), Action::Delete(Kind::Pod, pod, _)) => {
+            let (kind, key) = pod_owner(target)?;
+            note(kind, &key, "SuccessfulDelete", format!("Deleted pod: {}", pod.name))
         }
         _ => None,
     }
@@ -50,7 +55,11 @@ pub(crate) fn of_action(world: &World, target: &Target, action: &Action) -> Opti
 /// What a created pod is worth telling about its controller.
 pub(crate) fn of_creation(target: &Target, pod: &Value) -> Option<Note> {
     let (kind, key) = pod_owner(target)?;
-    let message = format!("Created pod: {}", object::name(pod));
+    let name = object::name(pod);
+    let message = match kind {
+        Kind::StatefulSet => format!("create Pod {name} in StatefulSet {} successful", key.name),
+        _ => format!("Created pod: {name}"),
+    };
     Some(Note { kind, key, is_warning: false, reason: "SuccessfulCreate", message })
 }
 
@@ -64,6 +73,8 @@ pub(crate) fn of_refusal(target: &Target, reason: &str) -> Option<Note> {
 fn pod_owner(target: &Target) -> Option<(Kind, Key)> {
     match target {
         Target::ReplicaSet(key) => Some((Kind::ReplicaSet, key.clone())),
+        Target::StatefulSet(key) => Some((Kind::StatefulSet, key.clone())),
+        Target::DaemonSet(key) => Some((Kind::DaemonSet, key.clone())),
         Target::Job(key) => Some((Kind::Job, key.clone())),
         _ => None,
     }
@@ -76,6 +87,8 @@ pub(crate) fn tell(client: &LocalClient, world: &World, note: Note) {
     let (api_version, kind, component) = match note.kind {
         Kind::Deployment => ("apps/v1", "Deployment", "deployment-controller"),
         Kind::ReplicaSet => ("apps/v1", "ReplicaSet", "replicaset-controller"),
+        Kind::StatefulSet => ("apps/v1", "StatefulSet", "statefulset-controller"),
+        Kind::DaemonSet => ("apps/v1", "DaemonSet", "daemonset-controller"),
         _ => ("batch/v1", "Job", "job-controller"),
     };
     let now = Timestamp::now();

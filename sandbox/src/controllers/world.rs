@@ -17,6 +17,12 @@ pub(crate) enum Kind {
     Deployment,
     /// apps/v1 ReplicaSet.
     ReplicaSet,
+    /// apps/v1 StatefulSet.
+    StatefulSet,
+    /// apps/v1 DaemonSet.
+    DaemonSet,
+    /// apps/v1 ControllerRevision.
+    ControllerRevision,
     /// batch/v1 Job.
     Job,
     /// v1 Pod.
@@ -29,19 +35,25 @@ pub(crate) enum Kind {
     Endpoints,
     /// v1 Namespace.
     Namespace,
+    /// v1 Node.
+    Node,
 }
 
 impl Kind {
     /// Every watched kind.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Deployment,
         Self::ReplicaSet,
+        Self::StatefulSet,
+        Self::DaemonSet,
+        Self::ControllerRevision,
         Self::Job,
         Self::Pod,
         Self::Service,
         Self::EndpointSlice,
         Self::Endpoints,
         Self::Namespace,
+        Self::Node,
     ];
 
     /// The resource's name, with its group.
@@ -49,12 +61,16 @@ impl Kind {
         match self {
             Self::Deployment => "deployments.apps",
             Self::ReplicaSet => "replicasets.apps",
+            Self::StatefulSet => "statefulsets.apps",
+            Self::DaemonSet => "daemonsets.apps",
+            Self::ControllerRevision => "controllerrevisions.apps",
             Self::Job => "jobs.batch",
             Self::Pod => "pods",
             Self::Service => "services",
             Self::EndpointSlice => "endpointslices.discovery.k8s.io",
             Self::Endpoints => "endpoints",
             Self::Namespace => "namespaces",
+            Self::Node => "nodes",
         }
     }
 }

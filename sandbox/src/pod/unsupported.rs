@@ -55,11 +55,6 @@ pub(crate) fn fields(pod: &Value) -> Vec<String> {
             {
                 out.push(format!("{path}.ports.hostPort: the node's address does not lead to the pod"));
             }
-            for handler in ["livenessProbe", "readinessProbe", "startupProbe"] {
-                if object::text(container, &format!("/{handler}/httpGet/scheme")) == "HTTPS" {
-                    out.push(format!("{path}.{handler}.httpGet.scheme: only a connection is tried"));
-                }
-            }
             for mount in object::items(container, "/volumeMounts") {
                 if !matches!(object::text(mount, "/mountPropagation"), "" | "None") {
                     let name = object::text(mount, "/name");

@@ -1,38 +1,61 @@
-//! Port-forward over WebSocket. Subprotocol `v4.channel.k8s.io` (kube-rs) has two channels a port, data and error, each
-//! beginning with the port's number; kubectl's is in [`super::tunnel`].
+//! Port-forward: over SPDY/3.1 on the connection itself (kubectl before 1.31) or inside a WebSocket (kubectl since), or by
+//! channels of a WebSocket (kube-rs).
 
-use std::collections::HashMap;
+mod channels;
+mod streams;
+
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{SinkExt as _, StreamExt as _};
+use futures::future::BoxFuture;
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
-use mesh_apiserver::Body;
+use mesh_apiserver::{Body, RequestBody};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::OwnedReadHalf;
-use tokio::sync::mpsc;
-use tokio_tungstenite::tungstenite::Message;
 
-use super::websocket::{self, Socket};
-use super::{Pods, bad_request, parameters, refusal, tunnel};
+use super::upgrade::{self, Asked};
+use super::{Pods, bad_request, parameters, refusal, websocket};
 use crate::controllers::object;
 use crate::network::NetNs;
 
 /// kubectl's protocol.
+const STREAMS: &str = "portforward.k8s.io";
+/// The same inside a WebSocket.
 const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
 /// kube-rs' protocol.
 const CHANNELS: &str = "v4.channel.k8s.io";
-/// Bytes read from a pod at once.
-const CHUNK: usize = 32 * 1024;
-/// Messages waiting for a slow client.
-const BACKLOG: usize = 16;
 /// How long a pod may take to accept a connection on its own loopback.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
-/// Forwards the ports named in the query.
-pub(super) fn serve(pods: &dyn Pods, pod: &Value, request: Request<Incoming>) -> Response<Body> {
+/// Connects to a port of the pod.
+type Dial = Arc<dyn Fn(u16) -> BoxFuture<'static, std::io::Result<tokio::net::TcpStream>> + Send + Sync>;
+
+/// Forwards ports: with channels those named in the query, else those the client opens streams for.
+pub(super) fn serve(pods: &dyn Pods, pod: &Value, request: Request<RequestBody>) -> Response<Body> {
+    let Some(netns) = pods.netns(object::namespace(pod), object::name(pod)) else {
+        let message = format!("pod {} does not run", object::name(pod));
+        return refusal(StatusCode::CONFLICT, "Conflict", &message);
+    };
+    let dial: Dial = Arc::new(move |port| Box::pin(connect(netns.clone(), port)));
+    match upgrade::asked(request.headers()) {
+        Ok(Asked::WebSocket) => over_websocket(dial, request),
+        Ok(Asked::Spdy) => {
+            let (response, io) = match upgrade::accept(request, STREAMS) {
+                Ok(accepted) => accepted,
+                Err(response) => return *response,
+            };
+            tokio::spawn(async move {
+                if let Some(io) = io.await {
+                    streams::serve(io, dial).await;
+                }
+            });
+            response
+        }
+        Err(response) => *response,
+    }
+}
+
+fn over_websocket(dial: Dial, request: Request<RequestBody>) -> Response<Body> {
     let query = parameters(request.uri().query().unwrap_or_default());
     let ports: Result<Vec<u16>, _> = query
         .iter()
@@ -40,10 +63,6 @@ pub(super) fn serve(pods: &dyn Pods, pod: &Value, request: Request<Incoming>) ->
         .flat_map(|(_, value)| value.split(','))
         .map(str::parse)
         .collect();
-    let Some(netns) = pods.netns(object::namespace(pod), object::name(pod)) else {
-        let message = format!("pod {} does not run", object::name(pod));
-        return refusal(StatusCode::CONFLICT, "Conflict", &message);
-    };
     let (response, protocol, socket) = match websocket::accept(request, &[TUNNEL, CHANNELS]) {
         Ok(accepted) => accepted,
         Err(message) => return bad_request(&message),
@@ -54,8 +73,8 @@ pub(super) fn serve(pods: &dyn Pods, pod: &Value, request: Request<Incoming>) ->
     }
     tokio::spawn(async move {
         match socket.await {
-            Some(socket) if protocol == TUNNEL => tunnel::serve(socket, netns).await,
-            Some(socket) => forward(socket, netns, ports).await,
+            Some(socket) if protocol == TUNNEL => streams::serve(websocket::bytes(socket), dial).await,
+            Some(socket) => channels::forward(socket, dial, ports).await,
             None => {}
         }
     });
@@ -63,7 +82,7 @@ pub(super) fn serve(pods: &dyn Pods, pod: &Value, request: Request<Incoming>) ->
 }
 
 /// Connects to a port inside a pod, as a process of the pod would: on its loopback.
-pub(super) async fn connect(netns: NetNs, port: u16) -> std::io::Result<tokio::net::TcpStream> {
+async fn connect(netns: NetNs, port: u16) -> std::io::Result<tokio::net::TcpStream> {
     let dial = move || {
         netns.run(|| {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -74,65 +93,4 @@ pub(super) async fn connect(netns: NetNs, port: u16) -> std::io::Result<tokio::n
     };
     let dialed = tokio::task::spawn_blocking(dial).await.map_err(std::io::Error::other)?;
     tokio::net::TcpStream::from_std(dialed??)
-}
-
-async fn forward(socket: Socket, netns: NetNs, ports: Vec<u16>) {
-    let (mut sink, mut incoming) = socket.split();
-    let (sender, mut outgoing) = mpsc::channel(BACKLOG);
-    let mut writers = HashMap::new();
-    for (index, port) in (0_u8..).zip(&ports) {
-        let (data, error) = (index * 2, index * 2 + 1);
-        for channel in [data, error] {
-            if sink.send(websocket::message(channel, &port.to_le_bytes())).await.is_err() {
-                return;
-            }
-        }
-        match connect(netns.clone(), *port).await {
-            Ok(stream) => {
-                let (reader, writer) = stream.into_split();
-                writers.insert(data, writer);
-                tokio::spawn(send_back(reader, data, sender.clone()));
-            }
-            Err(reason) => {
-                let text = format!("failed to connect to port {port} inside the pod: {reason}");
-                let _ = sink.send(websocket::message(error, text.as_bytes())).await;
-            }
-        }
-    }
-    drop(sender);
-    loop {
-        tokio::select! {
-            message = outgoing.recv() => match message {
-                Some(message) => {
-                    if sink.send(message).await.is_err() {
-                        return;
-                    }
-                }
-                None => break,
-            },
-            message = incoming.next() => match message {
-                Some(Ok(Message::Binary(data))) => {
-                    let channel = data.first().copied().unwrap_or(u8::MAX);
-                    if let Some(writer) = writers.get_mut(&channel)
-                        && writer.write_all(&data[1..]).await.is_err()
-                    {
-                        writers.remove(&channel);
-                    }
-                }
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
-                Some(Ok(_)) => {}
-            },
-        }
-    }
-    // Every connection has ended on the pod's side.
-    let _ = sink.send(websocket::close()).await;
-}
-
-async fn send_back(mut reader: OwnedReadHalf, channel: u8, sender: mpsc::Sender<Message>) {
-    let mut buffer = vec![0; CHUNK];
-    while let Ok(length) = reader.read(&mut buffer).await {
-        if length == 0 || sender.send(websocket::message(channel, &buffer[..length])).await.is_err() {
-            return;
-        }
-    }
 }

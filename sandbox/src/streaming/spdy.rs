@@ -1,9 +1,13 @@
-//! The part of SPDY/3.1 that `kubectl port-forward` speaks inside its WebSocket: frames, and headers compressed in both
-//! directions. No flow control, as in the library that kubectl uses.
+//! The part of SPDY/3.1 that kubectl speaks, on an upgraded connection (all of it before 1.31) or inside a WebSocket
+//! (port-forward since): frames, and headers compressed in both directions. No flow control, as in the library that
+//! kubectl uses: window updates are read and passed over.
 
+mod connection;
 mod inflate;
 
 use inflate::Inflater;
+
+pub(super) use connection::{Frames, Gone, Outlet, start};
 
 /// What SPDY/3 headers are compressed against.
 const DICTIONARY: &[u8; 1423] = include_bytes!("spdy/dictionary.bin");
@@ -27,8 +31,17 @@ pub(super) enum Frame {
     Ping { id: u32 },
     /// The client is done.
     GoAway,
-    /// Nothing to act upon.
+    /// Nothing to act upon: settings, window updates, further headers.
     Other,
+}
+
+/// Why a stream is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// Its headers make no sense.
+    Protocol = 1,
+    /// There are too many.
+    Stream = 3,
 }
 
 /// Takes frames out of a byte stream.
@@ -36,6 +49,9 @@ pub(super) struct Parser {
     buffer: Vec<u8>,
     inflater: Inflater,
 }
+
+/// The version of the framing, with the bit that tells a control frame.
+const VERSION: [u8; 2] = [0x80, 0x03];
 
 /// The peer does not speak SPDY/3.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +81,9 @@ impl Parser {
         }
         let content: Vec<u8> = self.buffer.drain(..HEADER + length).skip(HEADER).collect();
         let is_last = flags & FIN != 0;
+        if a & 0x80 != 0 && [a, b] != VERSION {
+            return Err(Malformed);
+        }
         if a & 0x80 == 0 {
             return Ok(Some(Frame::Data {
                 stream: u32::from_be_bytes([a, b, c, d]),
@@ -142,7 +161,7 @@ impl Writer {
     }
 
     /// Bytes of a stream.
-    pub(super) fn data(&self, stream: u32, data: &[u8], is_last: bool) -> Vec<u8> {
+    pub(super) fn data(stream: u32, data: &[u8], is_last: bool) -> Vec<u8> {
         let mut out = stream.to_be_bytes().to_vec();
         out.push(if is_last { FIN } else { 0 });
         out.extend(&(data.len() as u32).to_be_bytes()[1..]);
@@ -151,17 +170,29 @@ impl Writer {
     }
 
     /// Answers a ping.
-    pub(super) fn pong(&self, id: u32) -> Vec<u8> {
+    pub(super) fn pong(id: u32) -> Vec<u8> {
         control(6, 0, &id.to_be_bytes())
+    }
+
+    /// Ends a stream in both directions.
+    pub(super) fn reset(stream: u32, why: Refused) -> Vec<u8> {
+        control(3, 0, &[stream.to_be_bytes(), (why as u32).to_be_bytes()].concat())
+    }
+
+    /// Tells that no stream after `last` is taken on; not because of a mistake, or because of one.
+    pub(super) fn go_away(last: u32, is_mistake: bool) -> Vec<u8> {
+        control(7, 0, &[last.to_be_bytes(), u32::from(is_mistake).to_be_bytes()].concat())
     }
 }
 
 fn control(kind: u8, flags: u8, content: &[u8]) -> Vec<u8> {
-    let mut out = vec![0x80, 0x03, 0x00, kind, flags];
+    let mut out = vec![VERSION[0], VERSION[1], 0x00, kind, flags];
     out.extend(&(content.len() as u32).to_be_bytes()[1..]);
     out.extend_from_slice(content);
     out
 }
 
+#[cfg(test)]
+pub(super) mod testing;
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,11 @@
 //! Kubernetes' channel protocols over WebSocket: binary messages whose first byte names a channel.
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
+use futures::{SinkExt as _, StreamExt as _};
+use http::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use mesh_apiserver::{Body, full};
+use mesh_apiserver::{Body, RequestBody, full};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -12,8 +13,13 @@ use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
+use super::upgrade::{self, Upgraded};
+
+/// Bytes on their way between a WebSocket and what speaks through it.
+const PIPE: usize = 32 * 1024;
+
 /// A WebSocket on an upgraded connection.
-pub(super) type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
+pub(super) type Socket = WebSocketStream<Upgraded>;
 
 /// Accepts a WebSocket with the first of `known` subprotocols that the client offers. Answers the response, and what to
 /// await for the socket once the response has been sent.
@@ -21,21 +27,13 @@ pub(super) type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
 /// # Errors
 /// The refusal, in words.
 pub(super) fn accept(
-    mut request: Request<Incoming>,
+    mut request: Request<RequestBody>,
     known: &[&'static str],
 ) -> Result<(Response<Body>, &'static str, impl Future<Output = Option<Socket>> + Send + use<>), String> {
     let headers = request.headers();
-    let key = headers.get("sec-websocket-key").filter(|_| asks_for_websocket(headers)).ok_or_else(|| {
-        "this server streams over WebSocket only: use kubectl 1.31 or later, or kube-rs".to_owned()
-    })?;
+    let key = headers.get("sec-websocket-key").ok_or("the header Sec-WebSocket-Key is missing")?;
     let accept = derive_accept_key(key.as_bytes());
-    let offered: Vec<&str> = headers
-        .get_all("sec-websocket-protocol")
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .collect();
+    let offered = upgrade::listed(headers, &header::SEC_WEBSOCKET_PROTOCOL);
     let chosen = known.iter().copied().find(|protocol| offered.contains(protocol)).ok_or_else(|| {
         format!("none of the offered subprotocols {offered:?} is known here; known are {known:?}")
     })?;
@@ -55,11 +53,43 @@ pub(super) fn accept(
     Ok((response, chosen, socket))
 }
 
-fn asks_for_websocket(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::UPGRADE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.eq_ignore_ascii_case("websocket"))
+/// The binary messages of a WebSocket as one stream of bytes, both ways. Its end closes the WebSocket.
+pub(super) fn bytes(socket: Socket) -> DuplexStream {
+    let (ours, theirs) = tokio::io::duplex(PIPE);
+    tokio::spawn(async move {
+        let (mut reader, mut writer) = tokio::io::split(ours);
+        let (mut sink, mut incoming) = socket.split();
+        let take_in = async {
+            while let Some(Ok(message)) = incoming.next().await {
+                let taken = match message {
+                    Message::Binary(data) => writer.write_all(&data).await,
+                    Message::Close(_) => break,
+                    _ => Ok(()),
+                };
+                if taken.is_err() {
+                    break;
+                }
+            }
+            // The other half may be gone.
+            let _ = writer.shutdown().await;
+        };
+        let send = async {
+            let mut buffer = vec![0; PIPE];
+            while let Ok(length @ 1..) = reader.read(&mut buffer).await {
+                if sink.send(Message::binary(buffer[..length].to_vec())).await.is_err() {
+                    return;
+                }
+            }
+            let _ = sink.send(close()).await;
+        };
+        let mut send = std::pin::pin!(send);
+        tokio::select! {
+            () = &mut send => return,
+            () = take_in => {}
+        }
+        send.await;
+    });
+    theirs
 }
 
 /// A message on a channel.

@@ -31,9 +31,12 @@ impl Api {
         let mut target = target.named(object::name(&body));
         place_in_namespace(&target, &mut body)?;
         if !object::resource_version(&body).is_empty() {
-            return Err(ApiError::BadRequest(
-                "resourceVersion should not be set on objects to be created".into(),
-            ));
+            // So it is: the real server does not take it for the client's mistake.
+            return Err(ApiError::Status {
+                code: 500,
+                reason: String::new(),
+                message: "resourceVersion should not be set on objects to be created".into(),
+            });
         }
         let admit =
             Admit { def: &target.def, version: &target.version, strictness: write.options.strictness };

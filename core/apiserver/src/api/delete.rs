@@ -71,12 +71,19 @@ impl Api {
             let outcome = if gone {
                 self.store.remove(&table, &key, &old)
             } else {
-                self.store.replace(&table, &key, &old, marked)
+                self.store.replace(&table, &key, &old, marked.clone())
             };
             match outcome {
                 Ok(last) if gone => {
                     self.after_delete(target, &last);
-                    return Ok(Deleted::Gone(self.presented(target, &last)));
+                    let mut shown = last;
+                    if target.def.kind == "Pod" {
+                        // A pod that ends at once is shown with the mark it would have had.
+                        let mut ended = marked;
+                        object::copy_resource_version(&shown, &mut ended);
+                        shown = Arc::new(ended);
+                    }
+                    return Ok(Deleted::Gone(self.presented(target, &shown)));
                 }
                 Ok(now) => {
                     self.after_write(target, Some(&old), &now);
@@ -142,13 +149,17 @@ fn mark(target: &Target, old: &Value, options: &DeleteOptions) -> Value {
     let metadata = object::metadata_mut(&mut new);
     let kept = (!finalizers.is_empty()).then(|| json!(finalizers));
     object::put(metadata, "finalizers", kept);
-    if earlier.is_none_or(|e| grace < e) {
+    let has_grace = strategy::has_grace_period(&target.def);
+    if if has_grace { earlier.is_none_or(|e| grace < e) } else { !object::deleting(old) } {
         let end = jiff::Timestamp::now().saturating_add(jiff::SignedDuration::from_secs(grace));
         let end = end.unwrap_or(jiff::Timestamp::MAX);
         metadata.insert("deletionTimestamp".into(), object::time(end).into());
-        metadata.insert("deletionGracePeriodSeconds".into(), json!(grace));
+        if has_grace {
+            metadata.insert("deletionGracePeriodSeconds".into(), json!(grace));
+        }
     }
     if earlier.is_none()
+        && has_grace
         && strategy::counts_generations(&target.def)
         && let Some(generation) = metadata.get("generation").and_then(Value::as_i64)
     {

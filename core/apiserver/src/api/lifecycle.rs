@@ -12,6 +12,10 @@ use std::sync::Arc;
 
 /// ConfigMap with the API server's certificate, one per namespace.
 const ROOT_CA: &str = "kube-root-ca.crt";
+/// What its annotation tells people.
+const ROOT_CA_ABOUT: &str = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal \
+    endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across \
+    distributions of Kubernetes clusters.";
 
 impl Api {
     /// Runs after every create and every update that changed something.
@@ -78,7 +82,9 @@ impl Api {
             return;
         }
         self.put_own("serviceaccounts", "v1", "ServiceAccount", namespace, "default", json!({}));
-        let data = json!({"data": {"ca.crt": self.ca_pem}});
+        let data = json!({
+            "data": {"ca.crt": self.ca_pem}, "metadata": {"annotations": {"kubernetes.io/description": ROOT_CA_ABOUT}},
+        });
         if let Some(map) = self.peek("configmaps", namespace, ROOT_CA)
             && map["data"] != data["data"]
         {

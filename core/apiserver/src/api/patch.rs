@@ -107,7 +107,12 @@ impl Api {
             return Err(ApiError::BadRequest("metadata.managedFields must be nil".into()));
         }
         let mut config = config.clone();
+        let (kind, given) = (object::field(&config, "kind"), object::field(&config, "apiVersion"));
+        if kind.is_empty() || given.is_empty() {
+            return Err(ApiError::BadRequest(format!("invalid object type: {given}, Kind={kind}")));
+        }
         check_type(target, &mut config)?;
+        check_fields(target, &config)?;
         let given = object::name(&config);
         if !given.is_empty() && given != target.name {
             return Err(ApiError::BadRequest(format!(
@@ -127,6 +132,27 @@ impl Api {
         }
         Ok(config)
     }
+}
+
+/// Who applies owns fields; one that the kind does not have cannot be owned.
+fn check_fields(target: &Target, config: &Value) -> Result<(), ApiError> {
+    if target.def.custom.is_some() {
+        return Ok(());
+    }
+    let unknown =
+        crate::validate::prune_unknown(&target.api_version(), &target.def.kind, &mut config.clone());
+    let Some(first) = unknown.first() else { return Ok(()) };
+    Err(ApiError::Status {
+        code: 500,
+        reason: String::new(),
+        message: format!(
+            "failed to create typed patch object ({}/{}; {}, Kind={}): .{first}: field not declared in schema",
+            object::namespace(config),
+            object::name(config),
+            target.api_version(),
+            target.def.kind
+        ),
+    })
 }
 
 /// Applies a patch that is not server-side apply to a value.

@@ -65,13 +65,12 @@ impl Api {
         let (snapshot, after) = if !options.continue_token.is_empty() {
             let (revision, after) = read_token(&options.continue_token)?;
             (self.store.list_at(&table, namespace, revision).map_err(|_| continue_expired())?, Some(after))
+        } else if !options.version_match.is_empty() && options.resource_version.is_empty() {
+            return Err(forbidden_option("resourceVersionMatch", "resourceVersion"));
         } else if options.version_match == "Exact" {
             let revision = revision_of(&options.resource_version)?;
             (self.store.list_at(&table, namespace, revision).map_err(|c| too_old(revision, &c))?, None)
         } else {
-            if !options.version_match.is_empty() && options.resource_version.is_empty() {
-                return Err(forbidden_option("resourceVersionMatch", "resourceVersion"));
-            }
             self.not_older_than(&options.resource_version)?;
             (self.store.list(&table, namespace), None)
         };
@@ -108,7 +107,13 @@ impl Api {
         let namespace = (!target.namespace.is_empty()).then_some(target.namespace.as_str());
         let filter = filter(target, &options.labels, &options.fields);
         let from_now = options.resource_version.is_empty() || options.resource_version == "0";
-        let asked = if from_now { 0 } else { revision_of(&options.resource_version)? };
+        // The real server does not take it for the client's mistake.
+        let unreadable = |error: ApiError| ApiError::Status {
+            code: 500,
+            reason: String::new(),
+            message: error.to_string(),
+        };
+        let asked = if from_now { 0 } else { revision_of(&options.resource_version).map_err(unreadable)? };
         if initial_wanted || (from_now && options.send_initial.is_none()) {
             self.not_older_than(&options.resource_version)?;
             let (initial, feed) = Feed::from_now(self.store.clone(), &table, namespace, filter);

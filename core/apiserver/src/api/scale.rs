@@ -67,7 +67,11 @@ fn replicas_of(target: &Target, scale: &Value) -> Result<i64, ApiError> {
         None => Ok(0),
         Some(value) => value.as_i64().filter(|n| *n >= 0).ok_or_else(|| {
             let why = "must be greater than or equal to 0";
-            target.invalid(vec![FieldError::invalid("spec.replicas", value, why)])
+            ApiError::Invalid {
+                kind: "Scale.autoscaling".into(),
+                name: target.name.clone(),
+                causes: vec![FieldError::invalid("spec.replicas", value, why)],
+            }
         }),
     }
 }

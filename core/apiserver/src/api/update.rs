@@ -109,16 +109,20 @@ impl Api {
         }
         let table = target.table();
         let outcome = if strategy::deletion_complete(&target.def, &stored) {
-            self.store.remove(&table, &target.key(), old).map(|last| (last, true))
+            let removed = self.store.remove(&table, &target.key(), old);
+            removed.map(|last| {
+                self.after_delete(target, &last);
+                // The answer shows what was asked for, not what was left.
+                let mut shown = stored;
+                object::copy_resource_version(&last, &mut shown);
+                (Arc::new(shown), true)
+            })
         } else {
             self.store.replace(&table, &target.key(), old, stored).map(|now| (now, false))
         };
         drop(guard);
         match outcome {
-            Ok((last, true)) => {
-                self.after_delete(target, &last);
-                Ok(Some(self.presented(target, &last)))
-            }
+            Ok((shown, true)) => Ok(Some(self.presented(target, &shown))),
             Ok((now, false)) => {
                 if !Arc::ptr_eq(&now, old) {
                     self.after_write(target, Some(old), &now);
@@ -214,8 +218,10 @@ fn finalizer_causes(before: &Value, new: &Value) -> Vec<FieldError> {
     if added.is_empty() {
         return Vec::new();
     }
+    let added: Vec<String> = added.iter().map(|f| format!("{f:?}")).collect();
     let why = format!(
-        "no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"
+        "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+        added.join(", ")
     );
     vec![FieldError::forbidden("metadata.finalizers", why)]
 }

@@ -2,10 +2,10 @@
 
 use crate::error::ApiError;
 use crate::protobuf;
+use crate::streams::RequestBody;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 use serde_json::Value;
 
 /// Kubernetes' limit, in octets.
@@ -17,7 +17,7 @@ pub(super) fn media_type(headers: &HeaderMap) -> &str {
     value.split(';').next().unwrap_or_default().trim()
 }
 
-pub(super) async fn bytes(body: Incoming) -> Result<bytes::Bytes, ApiError> {
+pub(crate) async fn bytes(body: RequestBody) -> Result<bytes::Bytes, ApiError> {
     match Limited::new(body, LARGEST).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(ApiError::Status {
@@ -30,7 +30,7 @@ pub(super) async fn bytes(body: Incoming) -> Result<bytes::Bytes, ApiError> {
 }
 
 /// The object a request carries.
-pub(super) async fn object(headers: &HeaderMap, body: Incoming) -> Result<Value, ApiError> {
+pub(super) async fn object(headers: &HeaderMap, body: RequestBody) -> Result<Value, ApiError> {
     match media_type(headers) {
         "" | "application/json" => json(&bytes(body).await?),
         "application/yaml" => yaml(&bytes(body).await?),
@@ -43,7 +43,7 @@ pub(super) async fn object(headers: &HeaderMap, body: Incoming) -> Result<Value,
 }
 
 /// The object a request carries, or null if it carries nothing.
-pub(super) async fn optional(headers: &HeaderMap, body: Incoming) -> Result<Value, ApiError> {
+pub(super) async fn optional(headers: &HeaderMap, body: RequestBody) -> Result<Value, ApiError> {
     let bytes = bytes(body).await?;
     match (bytes.is_empty(), media_type(headers)) {
         (true, _) => Ok(Value::Null),

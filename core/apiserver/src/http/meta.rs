@@ -31,13 +31,14 @@ impl Server {
             ["version"] => Ok(json_response(StatusCode::OK, &version())),
             [".well-known", "openid-configuration"] => Ok(json_response(StatusCode::OK, &self.openid())),
             ["openid", "v1", "jwks"] => Ok(json_response(StatusCode::OK, &self.api.tokens.key_set())),
+            ["apis", group, ..] if !self.api.registry.has_group(group) => Ok(respond::page_not_found()),
             ["api", ..] | ["apis", ..] => self.discover(&parts, headers),
             ["openapi", ..] => self.openapi(&parts, headers),
             [] => Ok(json_response(
                 StatusCode::OK,
                 &json!({"paths": ["/api", "/apis", "/healthz", "/version"]}),
             )),
-            _ => Err(ApiError::NoSuchResource),
+            _ => Ok(respond::page_not_found()),
         }
     }
 

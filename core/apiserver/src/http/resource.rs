@@ -9,16 +9,15 @@ use crate::api::{
     DeleteOptions, Deleted, ListOptions, Listing, PatchKind, PatchRequest, Propagation, Target, WatchOptions,
     Write, WriteOptions,
 };
-use crate::error::ApiError;
+use crate::error::{ApiError, FieldError};
 use crate::object;
 use crate::reviews;
 use crate::selector::{FieldSelector, LabelSelector};
-use crate::streams::{Body, StreamKind, json_response};
+use crate::streams::{Body, RequestBody, StreamKind, json_response};
 use crate::table::Include;
 use crate::user::{Access, UserInfo};
 use http::header::USER_AGENT;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -38,7 +37,7 @@ pub(super) struct Call<'a> {
 }
 
 impl Call<'_> {
-    pub(super) async fn run(self, request: Request<Incoming>) -> Result<Response<Body>, ApiError> {
+    pub(super) async fn run(self, request: Request<RequestBody>) -> Result<Response<Body>, ApiError> {
         let target = self.target()?;
         if !target.subresource.is_empty() {
             return self.subresource(&target, request).await;
@@ -98,7 +97,8 @@ impl Call<'_> {
 
     fn get(&self, target: &Target, headers: &HeaderMap) -> Result<Response<Body>, ApiError> {
         let object = self.server.api.get(target, self.query.get("resourceVersion"))?;
-        Ok(respond::one(target, &object, negotiate(headers)?, self.include(), StatusCode::OK))
+        let response = respond::one(target, &object, negotiate(headers)?, self.include(), StatusCode::OK);
+        Ok(respond::deprecated(target, response))
     }
 
     fn list_options(&self, target: &Target) -> Result<ListOptions, ApiError> {
@@ -123,7 +123,7 @@ impl Call<'_> {
     fn list(&self, target: &Target, headers: &HeaderMap) -> Result<Response<Body>, ApiError> {
         let shape = negotiate(headers)?;
         let listing = self.server.api.list(target, &self.list_options(target)?)?;
-        Ok(respond::list(target, &listing, shape, self.include()))
+        Ok(respond::deprecated(target, respond::list(target, &listing, shape, self.include())))
     }
 
     fn watch(&self, target: &Target, headers: &HeaderMap) -> Result<Response<Body>, ApiError> {
@@ -156,16 +156,15 @@ impl Call<'_> {
     }
 
     fn write_options(&self, headers: &HeaderMap, apply: bool) -> Result<WriteOptions, ApiError> {
-        let dry_run = dry_run(self.query.get("dryRun"))?;
+        let dry_run = self.dry_run()?;
         let strictness = match self.query.get("fieldValidation") {
             "Strict" => Strictness::Strict,
             "Ignore" => Strictness::Ignore,
             "" | "Warn" => Strictness::Warn,
             other => {
-                return Err(ApiError::BadRequest(format!(
-                    "fieldValidation: Unsupported value: \"{other}\": supported values: \"Ignore\", \"Warn\", \
-                     \"Strict\""
-                )));
+                let known = ["", "Ignore", "Strict", "Warn"];
+                let cause = FieldError::unsupported("fieldValidation", &json!(other), &known);
+                return Err(self.option_invalid(cause));
             }
         };
         let agent = headers.get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
@@ -177,7 +176,11 @@ impl Call<'_> {
         Ok(WriteOptions { dry_run, manager, strictness })
     }
 
-    async fn create(&self, target: &Target, request: Request<Incoming>) -> Result<Response<Body>, ApiError> {
+    async fn create(
+        &self,
+        target: &Target,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Body>, ApiError> {
         if !target.name.is_empty() {
             return Err(ApiError::MethodNotAllowed);
         }
@@ -190,7 +193,11 @@ impl Call<'_> {
         Ok(respond::written(target, &written, shape))
     }
 
-    async fn update(&self, target: &Target, request: Request<Incoming>) -> Result<Response<Body>, ApiError> {
+    async fn update(
+        &self,
+        target: &Target,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Body>, ApiError> {
         let shape = negotiate(request.headers())?;
         let options = self.write_options(request.headers(), false)?;
         let (head, body) = request.into_parts();
@@ -200,7 +207,11 @@ impl Call<'_> {
         Ok(respond::written(target, &written, shape))
     }
 
-    async fn patch(&self, target: &Target, request: Request<Incoming>) -> Result<Response<Body>, ApiError> {
+    async fn patch(
+        &self,
+        target: &Target,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Body>, ApiError> {
         let shape = negotiate(request.headers())?;
         let force = self.query.flag("force") == Some(true);
         let kind = match body::media_type(request.headers()) {
@@ -217,7 +228,8 @@ impl Call<'_> {
         };
         let apply = matches!(kind, PatchKind::Apply { .. });
         if force && !apply {
-            return Err(ApiError::BadRequest("force may not be set for non-apply patches".into()));
+            let why = "may not be specified for non-apply patch";
+            return Err(self.option_invalid(FieldError::forbidden("force", why)));
         }
         let options = self.write_options(request.headers(), apply)?;
         let bytes = body::bytes(request.into_body()).await?;
@@ -227,7 +239,7 @@ impl Call<'_> {
         Ok(respond::written(target, &written, shape))
     }
 
-    async fn delete_options(&self, request: Request<Incoming>) -> Result<DeleteOptions, ApiError> {
+    async fn delete_options(&self, request: Request<RequestBody>) -> Result<DeleteOptions, ApiError> {
         let (head, body) = request.into_parts();
         let body = body::optional(&head.headers, body).await?;
         let text = |name: &str| match object::field(&body, name) {
@@ -242,10 +254,9 @@ impl Call<'_> {
             }
             "" | "Background" => Propagation::Background,
             other => {
-                return Err(ApiError::BadRequest(format!(
-                    "propagationPolicy: Unsupported value: \"{other}\": supported values: \"Orphan\", \
-                     \"Background\", \"Foreground\""
-                )));
+                let known = ["Foreground", "Background", "Orphan", "nil"];
+                let cause = FieldError::unsupported("propagationPolicy", &json!(other), &known);
+                return Err(self.option_invalid(cause));
             }
         };
         let grace = match body["gracePeriodSeconds"].as_i64() {
@@ -259,11 +270,15 @@ impl Call<'_> {
             propagation,
             uid: precondition("uid"),
             resource_version: precondition("resourceVersion"),
-            dry_run: in_body || dry_run(self.query.get("dryRun"))?,
+            dry_run: in_body || self.dry_run()?,
         })
     }
 
-    async fn delete(&self, target: &Target, request: Request<Incoming>) -> Result<Response<Body>, ApiError> {
+    async fn delete(
+        &self,
+        target: &Target,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Body>, ApiError> {
         let options = self.delete_options(request).await?;
         let shared = WriteOptions { dry_run: options.dry_run, ..WriteOptions::default() };
         let write = Write { user: self.user, options: &shared };
@@ -274,7 +289,7 @@ impl Call<'_> {
     async fn delete_collection(
         &self,
         target: &Target,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
     ) -> Result<Response<Body>, ApiError> {
         let list = self.list_options(target)?;
         let options = self.delete_options(request).await?;
@@ -293,7 +308,7 @@ impl Call<'_> {
     async fn subresource(
         &self,
         target: &Target,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
     ) -> Result<Response<Body>, ApiError> {
         let stream = match target.subresource.as_str() {
             "log" => Some(StreamKind::Log),
@@ -322,11 +337,16 @@ impl Call<'_> {
                 Ok(json_response(StatusCode::CREATED, &answer))
             }
             ("eviction", Method::POST) => self.evict(target, request).await,
+            ("binding", Method::POST) => self.bind(target, request).await,
             _ => Err(ApiError::MethodNotAllowed),
         }
     }
 
-    async fn evict(&self, target: &Target, request: Request<Incoming>) -> Result<Response<Body>, ApiError> {
+    async fn evict(
+        &self,
+        target: &Target,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Body>, ApiError> {
         let (head, body) = request.into_parts();
         let eviction = body::object(&head.headers, body).await?;
         let pod = target.whole();
@@ -334,7 +354,7 @@ impl Call<'_> {
         let options = DeleteOptions {
             grace_period_seconds: given["gracePeriodSeconds"].as_i64(),
             uid: given["preconditions"]["uid"].as_str().map(str::to_owned),
-            dry_run: dry_run(self.query.get("dryRun"))?,
+            dry_run: self.dry_run()?,
             ..DeleteOptions::default()
         };
         crate::evict::check(&self.server.api, &pod)?;
@@ -342,20 +362,45 @@ impl Call<'_> {
         let write = Write { user: self.user, options: &shared };
         match self.server.api.delete(&write, &pod, &options).await? {
             Deleted::Going(_) | Deleted::Gone(_) => {
-                let status: Value =
-                    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
+                let status: Value = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
                 Ok(json_response(StatusCode::CREATED, &status))
             }
         }
     }
-}
 
-fn dry_run(value: &str) -> Result<bool, ApiError> {
-    match value {
-        "" => Ok(false),
-        "All" => Ok(true),
-        other => Err(ApiError::BadRequest(format!(
-            "dryRun: Unsupported value: \"{other}\": supported values: \"All\""
-        ))),
+    /// What a scheduler asks for: that a node runs the pod.
+    async fn bind(&self, target: &Target, request: Request<RequestBody>) -> Result<Response<Body>, ApiError> {
+        let options = self.write_options(request.headers(), false)?;
+        let (head, body) = request.into_parts();
+        let binding = body::object(&head.headers, body).await?;
+        let node = object::text(&binding, "/target/name").to_owned();
+        if node.is_empty() {
+            return Err(target.whole().invalid(vec![FieldError::required("target.name", "")]));
+        }
+        let patch = PatchRequest { kind: PatchKind::Merge, body: json!({"spec": {"nodeName": node}}) };
+        let write = Write { user: self.user, options: &options };
+        self.server.api.patch(&write, &target.whole(), &patch).await?;
+        let status =
+            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+        Ok(json_response(StatusCode::CREATED, &status))
+    }
+
+    fn dry_run(&self) -> Result<bool, ApiError> {
+        match self.query.get("dryRun") {
+            "" => Ok(false),
+            "All" => Ok(true),
+            other => Err(self.option_invalid(FieldError::unsupported("dryRun", &json!([other]), &["All"]))),
+        }
+    }
+
+    /// An option of the request that makes no sense: the options are an object too, of a kind by the verb.
+    fn option_invalid(&self, cause: FieldError) -> ApiError {
+        let kind = match self.access.verb.as_str() {
+            "create" => "CreateOptions",
+            "update" => "UpdateOptions",
+            "patch" => "PatchOptions",
+            _ => "DeleteOptions",
+        };
+        ApiError::Invalid { kind: format!("{kind}.meta.k8s.io"), name: String::new(), causes: vec![cause] }
     }
 }

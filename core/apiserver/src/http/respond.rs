@@ -20,6 +20,13 @@ pub(super) fn error(error: &ApiError) -> Response<Body> {
     response
 }
 
+/// A path that nothing is behind, as the real server's router says it.
+pub(super) fn page_not_found() -> Response<Body> {
+    let mut response = text(StatusCode::NOT_FOUND, "404 page not found\n");
+    response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    response
+}
+
 pub(super) fn text(code: StatusCode, text: impl Into<String>) -> Response<Body> {
     let mut response = Response::new(full(text.into()));
     *response.status_mut() = code;
@@ -80,7 +87,14 @@ fn whole_list(target: &Target, items: &[Arc<Value>], meta: &Value) -> Response<B
     let _ =
         write!(out, "{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{meta},\"items\":[");
     for (index, item) in items.iter().enumerate() {
-        let _ = write!(out, "{}{item}", if index == 0 { "" } else { "," });
+        if index > 0 {
+            out.push(',');
+        }
+        match item.as_object() {
+            // Items of built-in lists have the list's kind, so that it is not repeated.
+            Some(fields) if target.def.custom.is_none() => write_untyped(&mut out, fields),
+            _ => drop(write!(out, "{item}")),
+        }
     }
     out.push_str("]}");
     let mut response = Response::new(full(out));
@@ -88,25 +102,53 @@ fn whole_list(target: &Target, items: &[Arc<Value>], meta: &Value) -> Response<B
     response
 }
 
+fn write_untyped(out: &mut String, fields: &serde_json::Map<String, Value>) {
+    out.push('{');
+    let mut separator = "";
+    for (name, value) in fields.iter().filter(|(name, _)| !matches!(name.as_str(), "kind" | "apiVersion")) {
+        let _ = write!(out, "{separator}{}:{value}", Value::from(name.as_str()));
+        separator = ",";
+    }
+    out.push('}');
+}
+
 pub(super) fn written(target: &Target, written: &Written, shape: Shape) -> Response<Body> {
     let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
     let mut response = one(target, &written.object, shape, table::Include::Metadata, code);
     warn(&mut response, &written.warnings);
-    response
+    if target.def.custom.is_none() { deprecated(target, response) } else { response }
 }
 
 pub(super) fn deleted(target: &Target, outcome: &Deleted) -> Response<Body> {
     match outcome {
         Deleted::Going(object) => json_response(StatusCode::OK, object),
+        Deleted::Gone(last) if crate::strategy::returns_deleted(&target.def) => {
+            json_response(StatusCode::OK, last)
+        }
         Deleted::Gone(last) => {
-            let status = json!({
+            let mut status = json!({
                 "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-                "details": {"name": target.name, "group": target.def.group, "kind": target.def.plural,
-                    "uid": object::uid(last)},
+                "details": {"name": target.name, "kind": target.def.plural, "uid": object::uid(last)},
             });
+            if !target.def.group.is_empty() {
+                status["details"]["group"] = target.def.group.clone().into();
+            }
             json_response(StatusCode::OK, &status)
         }
     }
+}
+
+/// Warns of a version on its way out, as every answer from it does.
+pub(super) fn deprecated(target: &Target, mut response: Response<Body>) -> Response<Body> {
+    if target.def.group.is_empty() && target.def.kind == "Endpoints" {
+        let warning = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+        warn(&mut response, &[warning.to_owned()]);
+    }
+    let version = target.def.custom.as_ref().and_then(|crd| crd.version(&target.version));
+    if let Some(warning) = version.and_then(|version| version.warning.clone()) {
+        warn(&mut response, &[warning]);
+    }
+    response
 }
 
 fn warn(response: &mut Response<Body>, warnings: &[String]) {

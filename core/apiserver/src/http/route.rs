@@ -82,8 +82,8 @@ pub(super) fn access(route: &Route, method: &Method, path: &str, query: &Query) 
         "PATCH" => "patch",
         "DELETE" if named => "delete",
         "DELETE" => "deletecollection",
-        _ if place.subresource.is_empty() && query.flag("watch") == Some(true) => "watch",
         _ if named => "get",
+        _ if query.flag("watch") == Some(true) => "watch",
         _ => "list",
     };
     // A collection narrowed to one name by field selector counts as that name, so that such roles work.

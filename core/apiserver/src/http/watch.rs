@@ -178,8 +178,7 @@ impl Watch {
     }
 
     fn bookmark(&mut self, out: &mut String, ends_initial: bool) {
-        let mut meta =
-            json!({"resourceVersion": self.feed.revision().to_string(), "creationTimestamp": null});
+        let mut meta = json!({"resourceVersion": self.feed.revision().to_string()});
         if ends_initial {
             meta["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }

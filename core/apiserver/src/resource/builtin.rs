@@ -56,7 +56,7 @@ const ADMISSION: &str = "admissionregistration.k8s.io";
 const NETWORKING: &str = "networking.k8s.io";
 const STORAGE: &str = "storage.k8s.io";
 const SCALE: &[&str] = &["scale", "status"];
-const POD_SUB: &[&str] = &["attach", "eviction", "exec", "log", "portforward", "status"];
+const POD_SUB: &[&str] = &["attach", "binding", "eviction", "exec", "log", "portforward", "status"];
 
 const ROWS: &[Row] = &[
     row("", "ConfigMap", "configmaps", &["cm"], true, &[]),
@@ -159,6 +159,7 @@ fn subresource(row: &Row, name: &str) -> SubresourceDef {
     let (kind, group, version, verbs): (&str, &str, &str, &'static [&'static str]) = match name {
         "scale" => ("Scale", "autoscaling", "v1", STATUS),
         "token" => ("TokenRequest", AUTHN, "v1", CREATE),
+        "binding" => ("Binding", "", "v1", CREATE),
         "eviction" => ("Eviction", "policy", "v1", CREATE),
         "exec" => ("PodExecOptions", "", "", STREAM),
         "attach" => ("PodAttachOptions", "", "", STREAM),

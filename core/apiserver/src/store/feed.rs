@@ -75,6 +75,15 @@ impl Feed {
             (true, true) => ChangeKind::Modified,
             (true, false) => ChangeKind::Deleted,
         };
-        Some(FeedEvent { kind, object: change.object.clone() })
+        let object = match &change.previous {
+            // What leaves the set is shown as it was in it, at the revision at which it left.
+            Some(previous) if kind == ChangeKind::Deleted && change.kind != ChangeKind::Deleted => {
+                let mut last = (**previous).clone();
+                crate::object::copy_resource_version(&change.object, &mut last);
+                Arc::new(last)
+            }
+            _ => change.object.clone(),
+        };
+        Some(FeedEvent { kind, object })
     }
 }

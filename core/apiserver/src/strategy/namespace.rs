@@ -1,7 +1,7 @@
 //! Namespaces: their finalizer, their label, and that nothing is made in one that is going.
 
 use crate::api::{Api, Target};
-use crate::error::ApiError;
+use crate::error::{ApiError, FieldError};
 use crate::object;
 use serde_json::{Value, json};
 
@@ -13,10 +13,21 @@ pub(super) fn check_alive(api: &Api, target: &Target) -> Result<(), ApiError> {
         return Err(ApiError::NotFound { resource: "namespaces".into(), name: target.namespace.clone() });
     };
     if object::deleting(&live) {
-        return Err(target.forbidden(format!(
+        let cause = FieldError {
+            reason: "NamespaceTerminating",
+            field: "metadata.namespace".into(),
+            message: format!("namespace {} is being terminated", target.namespace),
+        };
+        let refused = target.forbidden(format!(
             "unable to create new content in namespace {} because it is being terminated",
             target.namespace
-        )));
+        ));
+        return Err(match refused {
+            ApiError::ForbiddenAt { resource, name, message, .. } => {
+                ApiError::ForbiddenAt { resource, name, message, causes: vec![cause] }
+            }
+            other => other,
+        });
     }
     Ok(())
 }

@@ -91,6 +91,47 @@ fn token_volume(name: &str) -> Value {
     ]}})
 }
 
+/// The DefaultTolerationSeconds admission plugin: a pod stays for five minutes on a node that is in trouble.
+pub(super) fn tolerate_node_trouble(pod: &mut Value) {
+    if !pod["spec"].is_object() {
+        return;
+    }
+    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+        let tolerates = |toleration: &Value| {
+            let own = object::field(toleration, "key");
+            (own.is_empty() || own == key) && matches!(object::field(toleration, "effect"), "" | "NoExecute")
+        };
+        if !object::items(pod, "/spec/tolerations").iter().any(tolerates) {
+            let toleration =
+                json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300});
+            push(&mut pod["spec"]["tolerations"], toleration);
+        }
+    }
+}
+
+/// The Priority admission plugin: the number of the pod's class.
+pub(super) fn resolve_priority(api: &Api, target: &Target, pod: &mut Value) -> Result<(), ApiError> {
+    if !pod["spec"].is_object() {
+        return Ok(());
+    }
+    let name = object::text(pod, "/spec/priorityClassName").to_owned();
+    let class = api.peek("priorityclasses.scheduling.k8s.io", "", &name);
+    let priority = match (name.as_str(), &class) {
+        ("", _) => 0,
+        (_, Some(class)) => class["value"].as_i64().unwrap_or_default(),
+        ("system-cluster-critical", None) => 2_000_000_000,
+        ("system-node-critical", None) => 2_000_001_000,
+        (name, None) => {
+            return Err(target.forbidden(format!("no PriorityClass with name {name} was found")));
+        }
+    };
+    let policy = class.as_ref().map_or("", |class| object::field(class, "preemptionPolicy"));
+    let policy = if policy.is_empty() { "PreemptLowerPriority" } else { policy };
+    pod["spec"]["priority"] = json!(priority);
+    pod["spec"]["preemptionPolicy"] = policy.into();
+    Ok(())
+}
+
 pub(super) fn begin(pod: &mut Value) {
     pod["status"] = json!({"phase": "Pending", "qosClass": quality(pod)});
 }

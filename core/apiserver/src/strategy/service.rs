@@ -52,6 +52,32 @@ pub(super) fn carry(before: &Value, new: &mut Value) {
     if external(before) || external(new) || !new["spec"].is_object() {
         return;
     }
+    // A client that only changes the type leaves the ports as they were; they go with the type.
+    if wants_node_ports(before) && !wants_node_ports(new) && before["spec"]["ports"] == new["spec"]["ports"] {
+        release_ports(new);
+    }
+    // So it is with what only Services that are reached from outside have.
+    let is_outside =
+        |service: &Value| matches!(object::text(service, "/spec/type"), "LoadBalancer" | "NodePort");
+    let is_balanced = |service: &Value| object::text(service, "/spec/type") == "LoadBalancer";
+    let gone = [
+        ("externalTrafficPolicy", is_outside(before) && !is_outside(new)),
+        ("allocateLoadBalancerNodePorts", is_balanced(before) && !is_balanced(new)),
+        ("loadBalancerClass", is_balanced(before) && !is_balanced(new)),
+    ];
+    for (field, is_gone) in gone {
+        if is_gone && before["spec"][field] == new["spec"][field] {
+            object::member_mut(new, "spec").remove(field);
+        }
+    }
+    if is_balanced(before) && !is_balanced(new) {
+        new["status"] = json!({"loadBalancer": {}});
+    }
+    // Who changes the one address means the first of all.
+    let (address, had) = (object::text(new, "/spec/clusterIP"), object::text(before, "/spec/clusterIP"));
+    if !address.is_empty() && address != had && new["spec"]["clusterIPs"] == before["spec"]["clusterIPs"] {
+        new["spec"]["clusterIPs"] = json!([address]);
+    }
     let asked = !object::text(new, "/spec/clusterIP").is_empty()
         || !object::items(new, "/spec/clusterIPs").is_empty();
     if !asked {
@@ -158,7 +184,7 @@ fn node_ports(
     taken.extend(asked);
     health_port(api, guard, service, old, &mut taken)?;
     let earlier = old.map(|o| object::items(o, "/spec/ports").to_vec()).unwrap_or_default();
-    for port in service["spec"]["ports"].as_array_mut().into_iter().flatten() {
+    for port in ports_mut(service) {
         if !port.is_object() || port["nodePort"].as_u64().is_some_and(|n| n != 0) {
             continue;
         }
@@ -206,9 +232,14 @@ fn ports(service: &Value) -> impl Iterator<Item = u16> {
 }
 
 fn release_ports(service: &mut Value) {
-    for port in service["spec"]["ports"].as_array_mut().into_iter().flatten() {
+    for port in ports_mut(service) {
         if let Some(port) = port.as_object_mut() {
             port.remove("nodePort");
         }
     }
+}
+
+/// Not by index, which would write a null for a list that is not there.
+fn ports_mut(service: &mut Value) -> impl Iterator<Item = &mut Value> {
+    service.pointer_mut("/spec/ports").and_then(Value::as_array_mut).into_iter().flatten()
 }

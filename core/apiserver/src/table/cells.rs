@@ -20,6 +20,62 @@ pub(super) fn or_none(value: &Value) -> Value {
     json!(if shown.is_empty() { NONE } else { shown })
 }
 
+/// A text, or `<unknown>`.
+pub(super) fn or_unknown(value: &Value) -> Value {
+    let shown = text(value);
+    json!(if shown.is_empty() { "<unknown>" } else { shown })
+}
+
+/// Kind and name of the controller, or `<none>`.
+pub(super) fn controller(object: &Value, _: Timestamp) -> Value {
+    let owner = list(&object["metadata"]["ownerReferences"]).iter().find(|owner| owner["controller"] == true);
+    let Some(owner) = owner else { return json!(NONE) };
+    let (version, kind) = (text(&owner["apiVersion"]), text(&owner["kind"]).to_lowercase());
+    let group = version.split_once('/').map(|(group, _)| format!(".{group}")).unwrap_or_default();
+    json!(format!("{kind}{group}/{}", text(&owner["name"])))
+}
+
+/// Whether a CronJob rests, as Go writes it.
+pub(super) fn suspended(object: &Value, _: Timestamp) -> Value {
+    json!(if object["spec"]["suspend"] == true { "True" } else { "False" })
+}
+
+/// What an autoscaler aims at, as far as it is a share of a resource.
+pub(super) fn scaling_targets(object: &Value, _: Timestamp) -> Value {
+    let targets = list(&object["spec"]["metrics"]).iter().filter_map(|metric| {
+        let resource = &metric["resource"];
+        let wanted = resource["target"]["averageUtilization"].as_i64()?;
+        let name = text(&resource["name"]);
+        let now = list(&object["status"]["currentMetrics"])
+            .iter()
+            .find(|m| m["resource"]["name"] == name)
+            .and_then(|m| m["resource"]["current"]["averageUtilization"].as_i64());
+        let now = now.map_or_else(|| "<unknown>".to_owned(), |now| format!("{now}%"));
+        Some(format!("{name}: {now}/{wanted}%"))
+    });
+    joined(targets)
+}
+
+/// Hosts of an Ingress, `*` where a rule has none.
+pub(super) fn ingress_hosts(object: &Value, _: Timestamp) -> Value {
+    let hosts: Vec<&str> = list(&object["spec"]["rules"])
+        .iter()
+        .map(|rule| text(&rule["host"]))
+        .filter(|h| !h.is_empty())
+        .collect();
+    json!(if hosts.is_empty() { "*".to_owned() } else { hosts.join(",") })
+}
+
+/// Addresses of an Ingress, or nothing.
+pub(super) fn ingress_addresses(object: &Value, _: Timestamp) -> Value {
+    let ingress = list(&object["status"]["loadBalancer"]["ingress"]).iter();
+    let address = |entry: &Value| match text(&entry["ip"]) {
+        "" => text(&entry["hostname"]).to_owned(),
+        ip => ip.to_owned(),
+    };
+    json!(ingress.map(address).collect::<Vec<_>>().join(","))
+}
+
 /// Texts joined by commas, or `<none>`.
 pub(super) fn joined<T: AsRef<str>>(parts: impl IntoIterator<Item = T>) -> Value {
     let parts: Vec<String> =

@@ -45,7 +45,7 @@ pub(super) fn of(group: &str, kind: &str) -> Vec<Column> {
 }
 
 fn created() -> Column {
-    column("Created At", |o, _| o["metadata"]["creationTimestamp"].clone())
+    Column { kind: "date", ..column("Created At", |o, _| o["metadata"]["creationTimestamp"].clone()) }
 }
 
 fn core(kind: &str) -> Option<Vec<Column>> {
@@ -78,12 +78,12 @@ fn core(kind: &str) -> Option<Vec<Column>> {
         "Secret" => vec![
             NAME,
             column("Type", |o, _| o["type"].clone()),
-            integer("Data", |o, _| count(&o["data"])),
+            column("Data", |o, _| count(&o["data"])),
             AGE,
         ],
         "ConfigMap" => vec![
             NAME,
-            integer("Data", |o, _| {
+            column("Data", |o, _| {
                 json!(
                     count(&o["data"]).as_u64().unwrap_or_default()
                         + count(&o["binaryData"]).as_u64().unwrap_or_default()
@@ -91,7 +91,7 @@ fn core(kind: &str) -> Option<Vec<Column>> {
             }),
             AGE,
         ],
-        "ServiceAccount" => vec![NAME, integer("Secrets", |o, _| count(&o["secrets"])), AGE],
+        "ServiceAccount" => vec![NAME, column("Secrets", |o, _| count(&o["secrets"])), AGE],
         "Endpoints" => vec![NAME, column("Endpoints", cells::endpoints), AGE],
         "Event" => return events(),
         "ReplicationController" => replicas(),
@@ -111,12 +111,14 @@ fn node() -> Vec<Column> {
         column("Status", cells::node_status),
         column("Roles", cells::node_roles),
         AGE,
-        column("Version", |o, _| o["status"]["nodeInfo"]["kubeletVersion"].clone()),
+        column("Version", |o, _| json!(text(&o["status"]["nodeInfo"]["kubeletVersion"]))),
         wide("Internal-IP", |o, _| cells::node_address(o, "InternalIP")),
         wide("External-IP", |o, _| cells::node_address(o, "ExternalIP")),
-        wide("OS-Image", |o, _| o["status"]["nodeInfo"]["osImage"].clone()),
-        wide("Kernel-Version", |o, _| o["status"]["nodeInfo"]["kernelVersion"].clone()),
-        wide("Container-Runtime", |o, _| o["status"]["nodeInfo"]["containerRuntimeVersion"].clone()),
+        wide("OS-Image", |o, _| cells::or_unknown(&o["status"]["nodeInfo"]["osImage"])),
+        wide("Kernel-Version", |o, _| cells::or_unknown(&o["status"]["nodeInfo"]["kernelVersion"])),
+        wide("Container-Runtime", |o, _| {
+            cells::or_unknown(&o["status"]["nodeInfo"]["containerRuntimeVersion"])
+        }),
     ]
 }
 
@@ -133,7 +135,7 @@ fn events() -> Option<Vec<Column>> {
             let first = if o["firstTimestamp"].is_string() { &o["firstTimestamp"] } else { &o["eventTime"] };
             json!(super::age::since(first, now))
         }),
-        wide("Count", |o, _| json!(o["count"].as_i64().unwrap_or(1).to_string())),
+        wide("Count", |o, _| json!(o["count"].as_i64().unwrap_or(1))),
         Column { name: "Name", kind: "string", priority: 1, cell: cells::name },
     ])
 }
@@ -158,8 +160,8 @@ fn apps(kind: &str) -> Option<Vec<Column>> {
             column("Ready", |o, _| {
                 cells::ready_of_wanted(&o["status"]["readyReplicas"], &o["spec"]["replicas"])
             }),
-            integer("Up-to-date", |o, _| number(&o["status"]["updatedReplicas"])),
-            integer("Available", |o, _| number(&o["status"]["availableReplicas"])),
+            column("Up-to-date", |o, _| number(&o["status"]["updatedReplicas"])),
+            column("Available", |o, _| number(&o["status"]["availableReplicas"])),
             AGE,
             wide("Containers", cells::container_names),
             wide("Images", cells::container_images),
@@ -188,7 +190,12 @@ fn apps(kind: &str) -> Option<Vec<Column>> {
             wide("Images", cells::container_images),
             wide("Selector", |o, _| selector(&o["spec"]["selector"])),
         ],
-        "ControllerRevision" => vec![NAME, integer("Revision", |o, _| number(&o["revision"])), AGE],
+        "ControllerRevision" => vec![
+            NAME,
+            column("Controller", cells::controller),
+            column("Revision", |o, _| number(&o["revision"])),
+            AGE,
+        ],
         _ => return None,
     })
 }
@@ -208,13 +215,17 @@ fn batch(kind: &str) -> Option<Vec<Column>> {
         "CronJob" => vec![
             NAME,
             column("Schedule", |o, _| o["spec"]["schedule"].clone()),
-            column("Suspend", |o, _| json!(o["spec"]["suspend"] == true).to_string().into()),
+            column("Timezone", |o, _| or_none(&o["spec"]["timeZone"])),
+            Column { kind: "boolean", ..column("Suspend", cells::suspended) },
             integer("Active", |o, _| count(&o["status"]["active"])),
             column("Last Schedule", |o, now| match &o["status"]["lastScheduleTime"] {
                 Value::Null => json!(cells::NONE),
                 time => json!(super::age::since(time, now)),
             }),
             AGE,
+            wide("Containers", |o, now| cells::container_names(&o["spec"]["jobTemplate"], now)),
+            wide("Images", |o, now| cells::container_images(&o["spec"]["jobTemplate"], now)),
+            wide("Selector", |o, _| selector(&o["spec"]["jobTemplate"]["spec"]["selector"])),
         ],
         _ => return None,
     })
@@ -265,9 +276,18 @@ fn others(kind: &str) -> Option<Vec<Column>> {
                 let target = &o["spec"]["scaleTargetRef"];
                 json!(format!("{}/{}", text(&target["kind"]), text(&target["name"])))
             }),
-            integer("MinPods", |o, _| number(&o["spec"]["minReplicas"])),
-            integer("MaxPods", |o, _| number(&o["spec"]["maxReplicas"])),
-            integer("Replicas", |o, _| number(&o["status"]["currentReplicas"])),
+            column("Targets", cells::scaling_targets),
+            column("MinPods", |o, _| json!(o["spec"]["minReplicas"].as_i64().unwrap_or(1).to_string())),
+            column("MaxPods", |o, _| number(&o["spec"]["maxReplicas"])),
+            column("Replicas", |o, _| number(&o["status"]["currentReplicas"])),
+            AGE,
+        ],
+        "Ingress" => vec![
+            NAME,
+            column("Class", |o, _| or_none(&o["spec"]["ingressClassName"])),
+            column("Hosts", cells::ingress_hosts),
+            column("Address", cells::ingress_addresses),
+            column("Ports", |o, _| json!(if list(&o["spec"]["tls"]).is_empty() { "80" } else { "80, 443" })),
             AGE,
         ],
         "APIService" => vec![

@@ -1,4 +1,4 @@
-//! Rules for ConfigMaps, Secrets and Leases.
+//! Rules for ConfigMaps, Secrets, Leases, budgets and classes of priority.
 
 use super::{not_negative, text};
 use crate::error::FieldError;
@@ -88,4 +88,30 @@ pub(super) fn lease(object: &Value, out: &mut Vec<FieldError>) {
         out.push(FieldError::invalid("spec.leaseDurationSeconds", value, "must be greater than 0"));
     }
     not_negative(out, "spec.leaseTransitions", &spec["leaseTransitions"]);
+}
+
+pub(super) fn budget(object: &Value, out: &mut Vec<FieldError>) {
+    let spec = &object["spec"];
+    if !spec["minAvailable"].is_null() && !spec["maxUnavailable"].is_null() {
+        let why = "minAvailable and maxUnavailable cannot be both set";
+        out.push(FieldError::invalid("spec", spec, why));
+    }
+}
+
+pub(super) fn priority_class(object: &Value, out: &mut Vec<FieldError>) {
+    const SYSTEM: [&str; 2] = ["system-cluster-critical", "system-node-critical"];
+    const HIGHEST: i64 = 1_000_000_000;
+    let name = text(&object["metadata"]["name"]);
+    if name.starts_with("system-") {
+        if !SYSTEM.contains(&name) {
+            let why = format!(
+                "priority class names with 'system-' prefix are reserved for system use only. error: {name} is not a \
+                 known system priority class"
+            );
+            out.push(FieldError::forbidden("metadata.name", why));
+        }
+    } else if object["value"].as_i64().is_some_and(|value| value > HIGHEST) {
+        let why = format!("maximum allowed value of a user defined priority is {HIGHEST}");
+        out.push(FieldError::forbidden("value", why));
+    }
 }

@@ -78,6 +78,8 @@ fn prune_shape(shape: &Shape, value: &mut Value, path: &str, unknown: &mut Vec<S
                 prune_shape(item, child, &format!("{path}[{index}]"), unknown);
             }
         }
+        // Quantities are read from numbers and written as text.
+        (Shape::Quantity, value @ Value::Number(_)) => *value = json!(value.to_string()),
         (Shape::Map { value: entry, .. }, Value::Object(map)) => {
             for (name, child) in map.iter_mut() {
                 if child.is_null() && **entry == Shape::String {

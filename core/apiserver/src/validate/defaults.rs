@@ -30,10 +30,13 @@ pub(crate) fn default(api_version: &str, kind: &str, object: &mut Value) {
         ("autoscaling", "HorizontalPodAutoscaler") => {
             within(map, "spec", |s| set(s, "minReplicas", json!(1)))
         }
-        ("discovery.k8s.io", "EndpointSlice") => each(map, "ports", |port| {
-            set(port, "name", json!(""));
-            set(port, "protocol", json!("TCP"));
-        }),
+        ("discovery.k8s.io", "EndpointSlice") => {
+            each(map, "ports", |port| {
+                set(port, "name", json!(""));
+                set(port, "protocol", json!("TCP"));
+            });
+            each(map, "endpoints", |endpoint| ensure(endpoint, "conditions"));
+        }
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => binding(map),
         (
             "admissionregistration.k8s.io",
@@ -118,7 +121,16 @@ fn service(map: &mut Object) {
         set(spec, "ipFamilies", json!(["IPv4"]));
     });
     ensure(map, "status");
-    within(map, "status", |s| ensure(s, "loadBalancer"));
+    within(map, "status", |s| {
+        ensure(s, "loadBalancer");
+        within(s, "loadBalancer", |b| {
+            each(b, "ingress", |ingress| {
+                if ingress.contains_key("ip") {
+                    set(ingress, "ipMode", json!("VIP"));
+                }
+            });
+        });
+    });
 }
 
 fn secret(map: &mut Object) {
@@ -171,6 +183,12 @@ fn stateful_set(spec: &mut Object) {
     set(spec, "replicas", json!(1));
     set(spec, "revisionHistoryLimit", json!(10));
     set(spec, "podManagementPolicy", json!("OrderedReady"));
+    each(spec, "volumeClaimTemplates", |claim| {
+        set(claim, "apiVersion", json!("v1"));
+        set(claim, "kind", json!("PersistentVolumeClaim"));
+        within(claim, "spec", |s| set(s, "volumeMode", json!("Filesystem")));
+        set(claim, "status", json!({"phase": "Pending"}));
+    });
     ensure(spec, "persistentVolumeClaimRetentionPolicy");
     within(spec, "persistentVolumeClaimRetentionPolicy", |p| {
         set(p, "whenDeleted", json!("Retain"));

@@ -5,6 +5,8 @@ use crate::error::FieldError;
 use crate::selector::{is_dns_label, is_dns_subdomain, is_label_key, is_label_value};
 use serde_json::{Value, json};
 
+/// Finalizers without a domain.
+const STANDARD_FINALIZERS: &[&str] = &["kubernetes", "orphan", "foregroundDeletion"];
 /// Annotations of one object, keys and values together, in bytes.
 const MAX_ANNOTATIONS: usize = 256 * 1024;
 
@@ -48,14 +50,14 @@ pub(crate) fn metadata(object: &Value, namespaced: bool) -> Vec<FieldError> {
         out.push(FieldError::invalid("metadata.namespace", &metadata["namespace"], LABEL));
     }
     out.extend(labels_and_annotations(metadata, "metadata"));
-    references(metadata, &mut out);
+    references(object, &mut out);
     out
 }
 
 /// Everything wrong with an update of metadata.
 pub(super) fn metadata_update(old: &Value, new: &Value) -> Vec<FieldError> {
     let mut out = labels_and_annotations(&new["metadata"], "metadata");
-    references(&new["metadata"], &mut out);
+    references(new, &mut out);
     for key in ["name", "namespace", "uid", "creationTimestamp"] {
         let (old, new) = (&old["metadata"][key], &new["metadata"][key]);
         if !new.is_null() && !old.is_null() && old != new {
@@ -65,15 +67,26 @@ pub(super) fn metadata_update(old: &Value, new: &Value) -> Vec<FieldError> {
     out
 }
 
-fn references(metadata: &Value, out: &mut Vec<FieldError>) {
+fn references(object: &Value, out: &mut Vec<FieldError>) {
+    let metadata = &object["metadata"];
+    let (api_version, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
+    // Definitions and custom objects have servers of their own, which are not so strict.
+    let is_built_in =
+        kind != "CustomResourceDefinition" && crate::kinds::type_of(api_version, kind).is_some();
     for (index, finalizer) in list(&metadata["finalizers"]).iter().enumerate() {
         if !is_label_key(text(finalizer)) {
             out.push(FieldError::invalid(format!("metadata.finalizers[{index}]"), finalizer, QUALIFIED_NAME));
+        } else if is_built_in
+            && !text(finalizer).contains('/')
+            && !STANDARD_FINALIZERS.contains(&text(finalizer))
+        {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            out.push(FieldError::invalid(format!("metadata.finalizers[{index}]"), finalizer, why));
         }
     }
     let mut controllers = 0;
-    for (index, owner) in list(&metadata["ownerReferences"]).iter().enumerate() {
-        let path = format!("metadata.ownerReferences[{index}]");
+    for owner in list(&metadata["ownerReferences"]) {
+        let path = "metadata.ownerReferences";
         for key in ["apiVersion", "kind", "name", "uid"] {
             if text(&owner[key]).is_empty() {
                 out.push(FieldError::invalid(format!("{path}.{key}"), &json!(""), "must not be empty"));

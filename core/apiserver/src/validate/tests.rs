@@ -183,7 +183,7 @@ fn labels_and_annotations_are_checked_on_every_kind() {
         create("example.com/v1", "Widget", true, &object).into_iter().map(|e| e.field).collect();
     assert_eq!(fields.iter().filter(|f| *f == "metadata.labels").count(), 2);
     assert!(fields.contains(&"metadata.annotations".into()));
-    assert!(fields.contains(&"metadata.ownerReferences[0].uid".into()));
+    assert!(fields.contains(&"metadata.ownerReferences.uid".into()));
 }
 
 #[test]

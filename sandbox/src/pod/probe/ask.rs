@@ -8,6 +8,7 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::container::{LogFile, Process, Runtime, Streams};
@@ -39,11 +40,7 @@ impl Target {
     /// Asks what a probe or a hook says. The error is for people.
     pub(in crate::pod) async fn ask(&self, question: &Value) -> Result<(), String> {
         if let Some(get) = question.get("httpGet") {
-            let address = self.address(get)?;
-            if object::text(get, "/scheme") == "HTTPS" {
-                return connect(address).await.map(drop);
-            }
-            let status = http_get(address, get).await?;
+            let status = http_get(self.address(get)?, get).await?;
             if (200..400).contains(&status.as_u16()) {
                 return Ok(());
             }
@@ -103,20 +100,37 @@ async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
     TcpStream::connect(address).await.map_err(|error| format!("dial tcp {address}: {error}"))
 }
 
+/// A connection in the clear or under TLS.
+trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+
+/// TLS to whoever answers: Kubernetes defines that probes do not verify.
+async fn secured(address: SocketAddr, stream: TcpStream) -> Result<Box<dyn Connection>, String> {
+    let connector = mesh_tls::client_connector_insecure(&[b"http/1.1"]).map_err(|error| error.to_string())?;
+    let name = mesh_tls::server_name(&address.ip().to_string()).map_err(|error| error.to_string())?;
+    let stream = connector.connect(name, stream).await.map_err(|error| format!("TLS handshake: {error}"))?;
+    Ok(Box::new(stream))
+}
+
 /// The status of one GET as `httpGet` describes it.
 async fn http_get(address: SocketAddr, get: &Value) -> Result<StatusCode, String> {
-    let failed = |error: String| format!("Get \"http://{address}\": {error}");
-    let stream = connect(address).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| failed(error.to_string()))?;
-    let connection = tokio::spawn(connection);
     let path = match object::text(get, "/path") {
         "" => "/",
         path => path,
     };
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    let mut request = Request::get(path).header("user-agent", USER_AGENT).header("connection", "close");
+    let is_tls = object::text(get, "/scheme").eq_ignore_ascii_case("HTTPS");
+    let scheme = if is_tls { "https" } else { "http" };
+    let failed = |error: String| format!("Get \"{scheme}://{address}{path}\": {error}");
+    let stream = connect(address).await?;
+    let stream: Box<dyn Connection> =
+        if is_tls { secured(address, stream).await.map_err(failed)? } else { Box::new(stream) };
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| failed(error.to_string()))?;
+    let connection = tokio::spawn(connection);
+    let mut request = Request::get(&path).header("user-agent", USER_AGENT).header("connection", "close");
     let mut host = address.to_string();
     for header in object::items(get, "/httpHeaders") {
         let (name, value) = (object::text(header, "/name"), object::text(header, "/value"));

@@ -8,7 +8,7 @@ fn every_field_that_is_not_honoured_is_named_with_its_path() {
         "hostPID": true, "nodeSelector": {}, "securityContext": { "sysctls": [{ "name": "x", "value": "y" }] },
         "containers": [{
             "name": "c", "tty": false, "resources": { "limits": { "cpu": "1" } },
-            "readinessProbe": { "httpGet": { "scheme": "HTTPS" } }, "ports": [{ "hostPort": 80 }],
+            "ports": [{ "hostPort": 80 }],
         }],
         "volumes": [
             { "name": "a", "emptyDir": { "sizeLimit": "1Gi" } },
@@ -24,7 +24,6 @@ fn every_field_that_is_not_honoured_is_named_with_its_path() {
             "spec.securityContext.sysctls",
             "spec.containers[c].resources.limits",
             "spec.containers[c].ports.hostPort",
-            "spec.containers[c].readinessProbe.httpGet.scheme",
             "spec.volumes[a].emptyDir.sizeLimit",
             "spec.volumes[b].persistentVolumeClaim",
         ]

@@ -46,13 +46,12 @@ fn streams_open_with_their_headers_however_the_bytes_arrive() {
 
 #[test]
 fn data_pings_and_ends_are_told_apart() {
-    let writer = Writer::new();
     let mut parser = Parser::new();
-    parser.feed(&writer.data(3, b"hello", true));
-    parser.feed(&writer.pong(7));
-    parser.feed(&control(3, 0, &[0, 0, 0, 3, 0, 0, 0, 5]));
+    parser.feed(&Writer::data(3, b"hello", true));
+    parser.feed(&Writer::pong(7));
+    parser.feed(&Writer::reset(3, Refused::Stream));
     parser.feed(&control(9, 0, &[0; 8]));
-    parser.feed(&control(7, 0, &[0; 8]));
+    parser.feed(&Writer::go_away(3, false));
     assert_eq!(parser.next(), Ok(Some(Frame::Data { stream: 3, data: b"hello".to_vec(), is_last: true })));
     assert_eq!(parser.next(), Ok(Some(Frame::Ping { id: 7 })));
     assert_eq!(parser.next(), Ok(Some(Frame::Reset { stream: 3 })));
@@ -69,6 +68,9 @@ fn nonsense_is_refused() {
     let mut parser = Parser::new();
     parser.feed(&[0, 0, 0, 1, 0, 0xff, 0xff, 0xff]);
     assert_eq!(parser.next(), Err(Malformed));
+    let mut parser = Parser::new();
+    parser.feed(&[0x80, 0x02, 0, 6, 0, 0, 0, 4, 0, 0, 0, 1]);
+    assert_eq!(parser.next(), Err(Malformed), "SPDY/2");
 }
 
 #[test]

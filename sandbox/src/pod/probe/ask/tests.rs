@@ -73,3 +73,47 @@ async fn an_http_probe_sends_its_headers_and_reads_the_status() {
     ] });
     assert_eq!(http_get(address, &get).await.unwrap(), StatusCode::NO_CONTENT);
 }
+
+#[tokio::test]
+async fn an_https_probe_asks_whoever_answers_and_reads_the_status() {
+    let authority = mesh_tls::Authority::new_root("nobody knows it", Duration::from_secs(60)).unwrap();
+    let pair = authority.issue_server(&["elsewhere.test"], &[], Duration::from_secs(60)).unwrap();
+    let acceptor = mesh_tls::server_acceptor(&pair, None, &[b"http/1.1"]).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(stream) = acceptor.accept(stream).await else { continue };
+            let answer = service_fn(|request: Request<Incoming>| async move {
+                let is_ready = request.uri().path() == "/ready";
+                let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                Ok::<_, Infallible>(
+                    Response::builder().status(status).body(Full::<Bytes>::default()).unwrap(),
+                )
+            });
+            tokio::spawn(
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer),
+            );
+        }
+    });
+    let get = |path: &str| json!({ "path": path, "scheme": "HTTPS" });
+    assert_eq!(http_get(address, &get("/ready")).await, Ok(StatusCode::OK));
+    assert_eq!(http_get(address, &get("/live")).await, Ok(StatusCode::SERVICE_UNAVAILABLE));
+    let plain = http_get(address, &json!({ "path": "/ready" })).await.unwrap_err();
+    assert!(plain.starts_with(&format!("Get \"http://{address}/ready\": ")), "{plain}");
+}
+
+#[tokio::test]
+async fn an_https_probe_of_a_plain_server_says_that_the_handshake_failed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let answer = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+        tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await.unwrap();
+        // Kept open: a reset would hide the answer.
+        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+    });
+    let refused = http_get(address, &json!({ "path": "/", "scheme": "HTTPS" })).await.unwrap_err();
+    assert!(refused.starts_with(&format!("Get \"https://{address}/\": TLS handshake: ")), "{refused}");
+}
