@@ -32,8 +32,8 @@ fn layer(crate_name: &str) -> Option<u8> {
         "mesh-gateway" => 5,
         "mesh-sandbox" | "mesh-image-proxy" | "mesh-image-controller" | "mesh-image-init" => 6,
         "mesh-link-cli" | "mesh-bed" => 7,
-        "mesh-layout" | "mesh-scenarios" | "mesh-protocols" | "mesh-bench" | "mesh-bench-proxy"
-        | "mesh-hot" | "mesh-xtask" => 8,
+        "mesh-layout" | "mesh-scenarios" | "mesh-conformance" | "mesh-protocols" | "mesh-bench"
+        | "mesh-bench-proxy" | "mesh-hot" | "mesh-xtask" => 8,
         _ => return None,
     })
 }
@@ -94,9 +94,12 @@ impl Workspace {
     /// When cargo cannot be run or answers something else than metadata.
     pub fn read() -> Result<Self> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        // As it is now, not as it was built: checkouts that share a target folder share this binary too. Cargo tells it to
+        // whatever it runs; without cargo it is the working directory.
+        let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| ".".into());
         let output = Command::new(cargo)
             .args(["metadata", "--format-version", "1", "--no-deps"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .current_dir(here)
             .output()
             .context("cannot run cargo metadata")?;
         let metadata = serde_json::from_slice(&output.stdout).context("cargo metadata is not JSON")?;
