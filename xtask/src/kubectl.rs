@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The oldest kubectl the tests accept, as a minor version of 1: the first that execs and forwards over WebSocket.
-const OLDEST_MINOR: u32 = 31;
+/// The oldest kubectl the tests accept, as a minor version of 1: the oldest that the sandbox serves.
+const OLDEST_MINOR: u32 = 28;
 
 /// The path of a kubectl that is new enough.
 pub(crate) fn find_or_build() -> Result<PathBuf> {

@@ -4,6 +4,7 @@
 mod bench;
 mod fuzz;
 mod helm;
+mod conformance;
 mod images;
 mod kind;
 mod kubectl;
@@ -51,6 +52,9 @@ enum Task {
     /// Real Kubernetes clusters on this machine, made by kind
     #[command(subcommand)]
     Kind(kind::Kind),
+    /// Hold the sandbox against the real thing
+    #[command(subcommand)]
+    Conformance(conformance::Conformance),
     /// Check formatting, lints and documentation, with warnings denied
     Lint,
     /// Fuzz what parses bytes of strangers, each target for a while (needs a nightly toolchain)
@@ -104,6 +108,7 @@ fn run(task: Task) -> Result<()> {
             )
         }
         Task::Kind(task) => kind::run(&task),
+        Task::Conformance(task) => conformance::run(&task),
         Task::Images(options) => images::run(&options).map(drop),
         Task::Lint => {
             call(cargo().args(["fmt", "--all", "--check"]))?;
