@@ -2,9 +2,9 @@
 //! binaries that cargo built.
 
 mod bench;
+mod conformance;
 mod fuzz;
 mod helm;
-mod conformance;
 mod images;
 mod kind;
 mod kubectl;
