@@ -77,7 +77,8 @@ fn issuer_is_there(values: &Value, settings: &Settings, namespace: &str) -> anyh
         .into());
     }
     let given = |key: &str| issuer["tls"][key].as_str().is_some_and(|pem| !pem.is_empty());
-    if !external && !(given("crtPEM") && given("keyPEM")) {
+    let is_there = external || (given("crtPEM") && given("keyPEM"));
+    if !is_there {
         return Err(Problem::new(
             "the issuer is gone",
             format!("Secret {namespace}/{ISSUER} does not exist, or holds no crt.pem and key.pem"),

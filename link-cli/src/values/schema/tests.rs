@@ -25,7 +25,7 @@ fn every_value_of_every_chart_is_in_its_schema_and_the_reverse() {
         }
         let mut unlisted = Vec::new();
         let schema = chart.schema().unwrap();
-        unknown(&schema, &schema, &chart.default_values().unwrap(), "", &mut unlisted);
+        unknown(&schema, &chart.default_values().unwrap(), "", &mut unlisted);
         // Read by templates or the injector; absent by default.
         let absent = ["global", "highAvailability", "maximumCPURatio", "matchLabels", "initialDelaySeconds"];
         unlisted.retain(|path| !absent.iter().any(|name| path.ends_with(name)));
@@ -34,7 +34,7 @@ fn every_value_of_every_chart_is_in_its_schema_and_the_reverse() {
 }
 
 /// Properties of a schema that do something and are not among the values.
-fn unknown(root: &Value, schema: &Value, values: &Value, path: &str, out: &mut Vec<String>) {
+fn unknown(schema: &Value, values: &Value, path: &str, out: &mut Vec<String>) {
     for (name, below) in schema["properties"].as_object().into_iter().flatten() {
         if below.get("x-no-effect").is_some() {
             continue;
@@ -45,7 +45,7 @@ fn unknown(root: &Value, schema: &Value, values: &Value, path: &str, out: &mut V
         if value.is_null() && values.as_object().is_some_and(|v| !v.is_empty() || path.is_empty()) {
             out.push(at);
         } else {
-            unknown(root, below, value, &at, out);
+            unknown(below, value, &at, out);
         }
     }
 }
