@@ -148,7 +148,7 @@ fn remote() -> RemoteService {
 
 fn gateway() -> Gateway {
     let address = GatewayAddress { ip: "198.18.1.10".parse().expect("an address"), alive: Some(true) };
-    Gateway { port: 4143, addresses: vec![address] }
+    Gateway { port: 4143, addresses: vec![address], current: true }
 }
 
 /// Addresses with the authority that a gateway is asked for, as destination first tells them.

@@ -89,7 +89,9 @@ async fn idle_connections_do_not_take_all_descriptors() {
             let mut stream = TcpStream::connect(addr).await.unwrap();
             let request = b"GET /live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
             let mut answer = String::new();
-            if stream.write_all(request).await.is_ok() && stream.read_to_string(&mut answer).await.is_ok_and(|n| n > 0) {
+            if stream.write_all(request).await.is_ok()
+                && stream.read_to_string(&mut answer).await.is_ok_and(|n| n > 0)
+            {
                 return answer;
             }
         }

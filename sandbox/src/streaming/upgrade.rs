@@ -2,6 +2,7 @@
 //! to or finds WebSocket refused.
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -48,14 +49,17 @@ pub(super) fn listed<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<&'a s
     values.flat_map(|value| value.split(',')).map(str::trim).filter(|value| !value.is_empty()).collect()
 }
 
-/// Accepts SPDY for a protocol. Answers the response, and what to await for the connection once it has been sent.
+/// The answer that changes protocols, and what to await for the connection once the answer has been sent.
+pub(super) type Accepted = (Response<Body>, BoxFuture<'static, Option<Upgraded>>);
+
+/// Accepts SPDY for a protocol.
 ///
 /// # Errors
 /// The refusal of a client that does not offer it.
 pub(super) fn accept(
     mut request: Request<RequestBody>,
     protocol: &'static str,
-) -> Result<(Response<Body>, impl Future<Output = Option<Upgraded>> + Send + use<>), Box<Response<Body>>> {
+) -> Result<Accepted, Box<Response<Body>>> {
     let offered = listed(request.headers(), &PROTOCOL);
     if !offered.contains(&protocol) {
         let text = format!("unable to upgrade: the client offers {offered:?}, the server accepts {protocol}");
@@ -70,5 +74,5 @@ pub(super) fn accept(
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static(SPDY));
     headers.insert(PROTOCOL, HeaderValue::from_static(protocol));
-    Ok((response, async move { upgrade.await.ok().map(TokioIo::new) }))
+    Ok((response, Box::pin(async move { upgrade.await.ok().map(TokioIo::new) })))
 }

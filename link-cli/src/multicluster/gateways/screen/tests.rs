@@ -85,7 +85,9 @@ south    gateway  × 0/1  –            3         stale 41 s  not tried  ok
 #[test]
 fn a_member_of_the_own_cluster_takes_the_traffic_too() {
     let mut members = members();
-    members.values_mut().for_each(|m| drop(m.insert("here".to_owned())));
+    for names in members.values_mut() {
+        names.insert("here".to_owned());
+    }
     let all = [south()];
     let told = reasons(&all[0], &all, &members, now());
     assert!(told[0].contains("traffic for 2 services moved to here · 1 service out of reach"), "{told:?}");
