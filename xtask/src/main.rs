@@ -9,6 +9,7 @@ mod images;
 mod kind;
 mod kubectl;
 mod machine;
+mod suite;
 mod tools;
 
 use anyhow::{Context as _, Result, bail};

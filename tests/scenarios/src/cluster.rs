@@ -53,6 +53,11 @@ impl Cluster {
         Self { name: name.to_owned(), kubeconfig: kubeconfig.to_owned() }
     }
 
+    /// The file that its context is in.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
     /// Runs kubectl and answers with its standard output.
     ///
     /// # Errors
@@ -107,7 +112,15 @@ impl Cluster {
     /// # Errors
     /// kubectl's words.
     pub fn apply(&self, yaml: &str) -> Result<()> {
-        self.run(kubectl_path(), &["apply", "-f", "-"], Some(yaml)).map(drop)
+        self.feed(&["apply", "-f", "-"], yaml).map(drop)
+    }
+
+    /// Runs kubectl with this on its standard input and answers with its standard output.
+    ///
+    /// # Errors
+    /// When it fails, with what it wrote to standard error.
+    pub fn feed(&self, args: &[&str], input: &str) -> Result<String> {
+        self.run(kubectl_path(), args, Some(input))
     }
 
     /// One object, or a list of a kind, as JSON.
@@ -127,7 +140,7 @@ impl Cluster {
     /// kubectl's words.
     pub fn rolled_out(&self, namespace: &str, deployment: &str) -> Result<()> {
         let target = format!("deployment/{deployment}");
-        self.kubectl(&["-n", namespace, "rollout", "status", &target, "--timeout=90s"]).map(drop)
+        self.kubectl(&["-n", namespace, "rollout", "status", &target, "--timeout=180s"]).map(drop)
     }
 
     /// The name of the one living pod of `app`.
@@ -189,7 +202,7 @@ impl Cluster {
 }
 
 /// The stock kubectl that `cargo xtask test` found or built, else the one on PATH.
-fn kubectl_path() -> PathBuf {
+pub(crate) fn kubectl_path() -> PathBuf {
     std::env::var_os("ISTHMUS_KUBECTL").map_or_else(|| PathBuf::from("kubectl"), PathBuf::from)
 }
 

@@ -2,6 +2,7 @@
 
 use crate::cluster::Cluster;
 use crate::eventually;
+use crate::kind::{self, Kind};
 use crate::sandbox::SandboxFaults;
 use anyhow::{Context as _, Result};
 use std::path::{Path, PathBuf};
@@ -61,8 +62,14 @@ pub struct Fleet {
     pub east: Cluster,
     /// The exporting side of most scenarios.
     pub west: Cluster,
-    faults: Box<dyn Faults>,
+    substrate: Substrate,
     scratch: TempDir,
+}
+
+/// What the clusters run on, by the variable `ISTHMUS_SUBSTRATE`: `sandbox`, where nothing is said, or `kind`.
+enum Substrate {
+    Sandbox(SandboxFaults),
+    Kind(Kind),
 }
 
 impl Fleet {
@@ -84,7 +91,12 @@ impl Fleet {
     /// With what went wrong.
     #[must_use]
     pub fn meshed() -> Self {
-        Self::start().unwrap_or_else(|error| panic!("the fleet did not come up: {error:#}"))
+        let come_up = || {
+            let fleet = Self::up()?;
+            fleet.install(&[])?;
+            Ok(fleet)
+        };
+        come_up().unwrap_or_else(|error: anyhow::Error| panic!("the fleet did not come up: {error:#}"))
     }
 
     /// Clusters without a mesh.
@@ -98,31 +110,80 @@ impl Fleet {
 
     fn up() -> Result<Self> {
         let scratch = tempfile::tempdir()?;
-        let (faults, kubeconfig) = SandboxFaults::start(scratch.path())?;
-        Ok(Self {
-            east: Cluster::new("east", &kubeconfig),
-            west: Cluster::new("west", &kubeconfig),
-            faults: Box::new(faults),
-            scratch,
+        let asked = std::env::var("ISTHMUS_SUBSTRATE").unwrap_or_else(|_| "sandbox".to_owned());
+        let (substrate, kubeconfig) = match asked.as_str() {
+            "sandbox" => {
+                let (faults, kubeconfig) = SandboxFaults::start(scratch.path())?;
+                (Substrate::Sandbox(faults), kubeconfig)
+            }
+            "kind" => {
+                let kind = Kind::find(scratch.path())?;
+                let kubeconfig = kind.kubeconfig().to_owned();
+                (Substrate::Kind(kind), kubeconfig)
+            }
+            other => anyhow::bail!("ISTHMUS_SUBSTRATE is {other:?}; sandbox and kind are known"),
+        };
+        let cluster = |name| Cluster::new(name, &kubeconfig);
+        let fleet = Self { east: cluster("east"), west: cluster("west"), substrate, scratch };
+        if let Substrate::Kind(kind) = &fleet.substrate {
+            kind.heal()?;
+            fleet.on_both(|cluster| kind::clean(kind, cluster))?;
+        }
+        Ok(fleet)
+    }
+
+    fn on_both(&self, act: impl Fn(&Cluster) -> Result<()> + Sync) -> Result<()> {
+        std::thread::scope(|scope| {
+            let both = self.both().map(|cluster| scope.spawn(|| act(cluster)));
+            both.into_iter()
+                .try_for_each(|thread| thread.join().unwrap_or_else(|_| anyhow::bail!("panicked")))
         })
     }
 
-    fn start() -> Result<Self> {
-        let fleet = Self::up()?;
-        let trust = fleet.scratch("trust");
-        let dir = trust.to_str().context("scratch path")?;
-        fleet.east.meshctl(&["trust", "init", "--out", dir, "--issuer", "east", "--issuer", "west"])?;
-        std::thread::scope(|scope| {
-            let both = [&fleet.east, &fleet.west].map(|cluster| scope.spawn(|| install(cluster, &trust)));
-            both.into_iter()
-                .try_for_each(|thread| thread.join().unwrap_or_else(|_| anyhow::bail!("panicked")))
-        })?;
-        Ok(fleet)
+    /// Installs a mesh in both clusters, under one trust anchor, with more flags of `meshctl install`.
+    ///
+    /// # Errors
+    /// What a command said.
+    pub fn install(&self, more: &[&str]) -> Result<()> {
+        let trust = self.trust()?;
+        self.on_both(|cluster| install(cluster, &trust, more))
+    }
+
+    /// The same in one cluster.
+    ///
+    /// # Errors
+    /// What a command said.
+    pub fn install_in(&self, cluster: &Cluster, more: &[&str]) -> Result<()> {
+        install(cluster, &self.trust()?, more)
+    }
+
+    /// The folder of a trust anchor and an issuer for each cluster.
+    fn trust(&self) -> Result<PathBuf> {
+        let trust = self.scratch("trust");
+        if !trust.exists() {
+            let dir = trust.to_str().context("scratch path")?;
+            self.east.meshctl(&["trust", "init", "--out", dir, "--issuer", "east", "--issuer", "west"])?;
+        }
+        Ok(trust)
     }
 
     /// What can be broken.
     pub fn faults(&self) -> &dyn Faults {
-        self.faults.as_ref()
+        match &self.substrate {
+            Substrate::Sandbox(faults) => faults,
+            Substrate::Kind(kind) => kind,
+        }
+    }
+
+    /// The nodes, for scenarios that are about them and are marked to be ignored elsewhere.
+    ///
+    /// # Panics
+    /// On any other substrate.
+    pub fn kind(&self) -> &Kind {
+        match &self.substrate {
+            Substrate::Kind(kind) => kind,
+            Substrate::Sandbox(_) => panic!("this scenario needs real nodes: cargo xtask kind test"),
+        }
     }
 
     /// A path of its own in a folder that ends with the process.
@@ -136,20 +197,17 @@ impl Fleet {
     }
 }
 
-fn install(cluster: &Cluster, trust: &Path) -> Result<()> {
+/// Installs everything, with more flags of `meshctl install`, and waits for it.
+pub(crate) fn install(cluster: &Cluster, trust: &Path, more: &[&str]) -> Result<()> {
     cluster.apply(&cluster.meshctl(&["install", "--crds"])?)?;
     let file = |name: &str| trust.join(name).display().to_string();
-    let control_plane = cluster.meshctl(&[
-        "install",
-        "--identity-trust-anchors-file",
-        &file("ca.crt"),
-        "--identity-issuer-certificate-file",
-        &file(&format!("{}-issuer.crt", cluster.name)),
-        "--identity-issuer-key-file",
-        &file(&format!("{}-issuer.key", cluster.name)),
-    ])?;
-    cluster.apply(&control_plane)?;
-    for deployment in ["linkerd-identity", "linkerd-destination", "linkerd-proxy-injector"] {
+    let (anchors, issuer) = (file("ca.crt"), file(&format!("{}-issuer.crt", cluster.name)));
+    let key = file(&format!("{}-issuer.key", cluster.name));
+    let mut args = vec!["install", "--identity-trust-anchors-file", &anchors];
+    args.extend(["--identity-issuer-certificate-file", &issuer, "--identity-issuer-key-file", &key]);
+    args.extend(more);
+    cluster.apply(&cluster.meshctl(&args)?)?;
+    for deployment in CONTROL_PLANE {
         cluster.rolled_out("linkerd", deployment)?;
     }
     cluster.apply(&cluster.meshctl(&["multicluster", "install"])?)?;
@@ -163,3 +221,16 @@ fn install(cluster: &Cluster, trust: &Path) -> Result<()> {
     });
     Ok(())
 }
+
+/// Takes everything off again.
+pub(crate) fn uninstall(cluster: &Cluster) -> Result<()> {
+    for uninstall in [&["multicluster", "uninstall", "--force"][..], &["uninstall", "--force"]] {
+        let objects = cluster.meshctl(uninstall)?;
+        cluster.feed(&["delete", "--ignore-not-found", "--timeout=180s", "-f", "-"], &objects)?;
+    }
+    Ok(())
+}
+
+/// The Deployments of the control plane.
+pub(crate) const CONTROL_PLANE: [&str; 3] =
+    ["linkerd-identity", "linkerd-destination", "linkerd-proxy-injector"];

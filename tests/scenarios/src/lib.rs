@@ -4,11 +4,18 @@
 
 mod cluster;
 mod fleet;
+mod kind;
+mod load;
+mod objects;
 mod sandbox;
+mod shell;
 mod shop;
 mod wait;
 
 pub use cluster::{Called, Cluster};
 pub use fleet::{Capture, Faults, Fleet};
+pub use kind::{Kind, Node};
+pub use load::{Load, answers};
+pub use objects::Objects;
 pub use shop::{SHOP, shop_in};
 pub use wait::{PATIENCE, eventually, within};

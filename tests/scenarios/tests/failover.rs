@@ -2,46 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use mesh_scenarios::{Cluster, Fleet, eventually, shop_in};
-use serde_json::Value;
+use mesh_scenarios::{Fleet, Load, answers, eventually, shop_in};
 use std::sync::LazyLock;
-use std::time::Duration;
 
 static FLEET: LazyLock<Fleet> = LazyLock::new(Fleet::linked);
 
 const RATE: u64 = 500;
-
-struct Load<'a>(&'a Cluster, &'a str);
-
-impl Load<'_> {
-    fn deploy(&self) {
-        let manifests = include_str!("../../../demo/manifests/load.yaml")
-            .replace("namespace: shop", &format!("namespace: {}", self.1))
-            .replace("web:80", "catalog-federated:80")
-            .replace("\"0\"]", "\"0\", --path, /items]");
-        self.0.apply(&manifests).unwrap();
-        self.0.rolled_out(self.1, "load").unwrap();
-    }
-
-    fn get(&self, path: &str) -> Value {
-        let called = self.0.call(self.1, "load", &[&format!("localhost:8080{path}")]).unwrap();
-        assert!(called.ok(), "{}", called.0);
-        serde_json::from_str(called.body()).unwrap()
-    }
-
-    fn now(&self) -> u64 {
-        self.get("/now").as_u64().unwrap()
-    }
-
-    fn stats(&self, since: u64) -> Value {
-        self.get(&format!("/stats?since={since}"))
-    }
-}
-
-/// Answers of a cluster in a summary.
-fn count(stats: &Value, cluster: &str) -> u64 {
-    stats["clusters"][cluster]["count"].as_u64().unwrap_or(0)
-}
 
 #[test]
 fn loss_of_the_local_service_costs_no_more_than_what_was_in_flight_and_it_comes_back() {
@@ -61,55 +27,33 @@ fn loss_of_the_local_service_costs_no_more_than_what_was_in_flight_and_it_comes_
         anyhow::ensure!(slice["endpoints"][0]["conditions"]["ready"] == true, "{slice}");
         Ok(())
     });
-    let load = Load(east, ns);
-    load.deploy();
-    load.get(&format!("/rate?rps={RATE}"));
-    eventually("steady load is served by east alone", || {
-        let since = load.now();
-        std::thread::sleep(Duration::from_secs(1));
-        let stats = load.stats(since);
-        if stats["failed"] == 0 && count(&stats, "east") > 0 && count(&stats, "west") == 0 {
-            Ok(())
-        } else {
-            Err(stats)
-        }
+    let load = Load::deploy(east, ns, "catalog-federated:80", "/items").unwrap();
+    load.rate(RATE).unwrap();
+    load.settles("steady load is served by east alone", |stats| {
+        answers(stats, "east") > 0 && answers(stats, "west") == 0
     });
 
     let pod = east.pod(ns, "catalog").unwrap();
-    let lost = load.now();
+    let lost = load.now().unwrap();
     east.kubectl(&["-n", ns, "scale", "deployment/catalog", "--replicas=0"]).unwrap();
     // The pod may be gone already: it was asked to end a moment ago.
     drop(east.kubectl(&["-n", ns, "delete", "pod", &pod, "--grace-period=0", "--force"]));
-    eventually("load is served by west alone", || {
-        let since = load.now();
-        std::thread::sleep(Duration::from_secs(1));
-        let stats = load.stats(since);
-        if stats["failed"] == 0 && count(&stats, "west") > 0 && count(&stats, "east") == 0 {
-            Ok(())
-        } else {
-            Err(stats)
-        }
+    load.settles("load is served by west alone", |stats| {
+        answers(stats, "west") > 0 && answers(stats, "east") == 0
     });
-    let during = load.stats(lost);
+    let during = load.stats(lost).unwrap();
     println!("failed during the loss: {} of {}", during["failed"], during["total"]);
     assert!(during["failed"].as_u64().unwrap() <= 5, "{during}");
     let gap = during["clusters"]["west"]["first_ms"].as_u64().unwrap() - lost;
     println!("first answer from west after {gap} ms");
 
-    let back = load.now();
+    let back = load.now().unwrap();
     east.kubectl(&["-n", ns, "scale", "deployment/catalog", "--replicas=1"]).unwrap();
     east.rolled_out(ns, "catalog").unwrap();
-    eventually("load is served by east again", || {
-        let since = load.now();
-        std::thread::sleep(Duration::from_secs(1));
-        let stats = load.stats(since);
-        if stats["failed"] == 0 && count(&stats, "east") > 50 * count(&stats, "west") {
-            Ok(())
-        } else {
-            Err(stats)
-        }
+    load.settles("load is served by east again", |stats| {
+        answers(stats, "east") > 50 * answers(stats, "west")
     });
-    let during = load.stats(back);
+    let during = load.stats(back).unwrap();
     assert_eq!(during["failed"], 0, "{during}");
-    load.get("/rate?rps=0");
+    load.rate(0).unwrap();
 }
