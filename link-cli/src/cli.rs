@@ -9,7 +9,8 @@ use crate::{
     version,
 };
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use std::ffi::OsString;
 use std::future::Future;
 use std::process::ExitCode;
 
@@ -59,6 +60,11 @@ enum Command {
 }
 
 impl Cli {
+    /// The command line of this process; on a wrong one it says so and ends.
+    pub(crate) fn of_process() -> Self {
+        Self::parse_from(namespace_last(std::env::args_os().collect()))
+    }
+
     /// Runs the command to its end.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let globals = &self.globals;
@@ -79,6 +85,29 @@ impl Cli {
             Command::Sandbox(command) => sandbox::run(command),
         }
     }
+}
+
+/// Moves a namespace that is given before the command, as in `meshctl -n shop check`, to where the command's own flags are.
+fn namespace_last(mut args: Vec<OsString>) -> Vec<OsString> {
+    let cli = Cli::command();
+    let is_command = |arg: &OsString| {
+        let arg = arg.to_string_lossy();
+        cli.get_subcommands().any(|c| c.get_name() == arg || c.get_all_aliases().any(|alias| alias == arg))
+    };
+    let Some(command) = args.iter().skip(1).position(is_command).map(|at| at + 1) else { return args };
+    let before = args[1..command].iter().map(|arg| arg.to_string_lossy());
+    let mut flags = before.enumerate().map(|(at, arg)| (at + 1, arg));
+    let given = flags.find_map(|(at, arg)| match arg.as_ref() {
+        "-n" | "--namespace" if at + 1 < command => Some(at..at + 2),
+        other if other.starts_with("--namespace=") => Some(at..at + 1),
+        _ => None,
+    });
+    if let Some(given) = given {
+        let given: Vec<OsString> = args.drain(given).collect();
+        let end = args.iter().position(|arg| arg == "--").unwrap_or(args.len());
+        args.splice(end..end, given);
+    }
+    args
 }
 
 fn block_on(future: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {

@@ -29,12 +29,10 @@ mod upgrade;
 mod values;
 mod version;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
-    match cli.run() {
+    match cli::Cli::of_process().run() {
         Ok(code) => code,
         Err(error) => {
             report::print_failure(&error);

@@ -1,5 +1,4 @@
 use super::*;
-use clap::CommandFactory;
 use clap::error::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -65,4 +64,26 @@ fn every_command_line_in_the_docs_is_one() {
         }
     }
     assert!(seen >= 40, "{seen}");
+}
+
+#[test]
+fn a_namespace_may_come_before_the_command() {
+    let moved = |line: &str| {
+        let moved = namespace_last(line.split(' ').map(OsString::from).collect());
+        moved.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(moved("meshctl -n shop check --proxy"), "meshctl check --proxy -n shop");
+    assert_eq!(
+        moved("meshctl --namespace=shop --context=east check"),
+        "meshctl --context=east check --namespace=shop"
+    );
+    let inside = "meshctl --context east diagnostics policy service/web 80 -n shop";
+    assert_eq!(moved(inside), inside);
+    assert_eq!(moved("meshctl -n"), "meshctl -n");
+    assert!(
+        Cli::try_parse_from(namespace_last(
+            ["meshctl", "-n", "shop", "check", "--proxy"].map(Into::into).into()
+        ))
+        .is_ok()
+    );
 }
