@@ -12,6 +12,7 @@ use mesh_kube::kube::{Api, ResourceExt as _};
 use mesh_kube::link::Link;
 use mesh_types::labels;
 use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
 
 const MIRROR: &str = "linkerd-service-mirror";
 const DEFINITION: &str = "links.multicluster.linkerd.io";
@@ -77,6 +78,8 @@ pub(super) async fn multicluster(context: &Context, namespace: &str) -> Category
     let verdict = Verdict::error_if(running, fix);
     category.add("l5d-multicluster-service-mirror-running", "service mirror is running", verdict);
     let links: Api<Link> = Api::namespaced(client.clone(), namespace);
+    // What does not settle is told below.
+    let _ = until_well(context, || unsettled(&links)).await;
     let links = match links.list(&ListParams::default()).await {
         Ok(list) => list.items,
         Err(error) => {
@@ -88,9 +91,7 @@ pub(super) async fn multicluster(context: &Context, namespace: &str) -> Category
     let wrong = invalid(context, namespace, &links).await;
     category.add("l5d-multicluster-links-are-valid", "Links are valid", Verdict::error_if(wrong, fix));
     for (kind, anchor, description, fix) in CONDITIONS {
-        let without_gateway =
-            |l: &&Link| l.spec.gateway_address.is_none() && kind != "CredentialsValid" && kind != "Synced";
-        let asked = links.iter().filter(|l| !without_gateway(l));
+        let asked = links.iter().filter(|l| concerns(l, kind));
         let wrong: Vec<String> = asked.filter_map(|l| unmet(l, kind)).collect();
         let why = (!wrong.is_empty()).then(|| wrong.join("; "));
         // What could not be tried is not known to be wrong; another check tells why it was not tried.
@@ -100,6 +101,27 @@ pub(super) async fn multicluster(context: &Context, namespace: &str) -> Category
     }
     mirrors(context, &links, &mut category).await;
     category
+}
+
+/// Whether a Link that was just made does not work yet.
+async fn unsettled(links: &Api<Link>) -> Option<()> {
+    let links = links.list(&ListParams::default()).await.ok()?.items;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    links.iter().any(|link| is_settling(link, now)).then_some(())
+}
+
+/// Whether a Link does not work and is so young that it may begin to. `now` is the time since 1970.
+fn is_settling(link: &Link, now: Duration) -> bool {
+    /// For a load balancer's address and the mirror's first probes.
+    const SETTLING: Duration = Duration::from_secs(60);
+    let made = link.metadata.creation_timestamp.as_ref().and_then(|t| u64::try_from(t.0.as_second()).ok());
+    let young = made.is_some_and(|made| Duration::from_secs(made) + SETTLING > now);
+    young && CONDITIONS.iter().any(|(kind, ..)| concerns(link, kind) && unmet(link, kind).is_some())
+}
+
+/// Whether a condition says something about a Link: without a gateway, there is none to reach or to trust.
+fn concerns(link: &Link, kind: &str) -> bool {
+    link.spec.gateway_address.is_some() || kind == "CredentialsValid" || kind == "Synced"
 }
 
 async fn permissions(context: &Context) -> Verdict {
@@ -216,3 +238,6 @@ async fn mirrors(context: &Context, links: &[Link], category: &mut Category) {
         Verdict::warning_if(why, fix),
     );
 }
+
+#[cfg(test)]
+mod tests;
