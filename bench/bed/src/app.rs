@@ -21,7 +21,7 @@ pub const ECHO_PORT: u16 = 9001;
 pub const SOURCE_PORT: u16 = 9002;
 /// Answered with a hundred bytes; a request body is read first.
 pub const SMALL_PATH: &str = "/small";
-/// Answered with [`BODY`] bytes.
+/// Answered with `BODY` bytes.
 pub const BODY_PATH: &str = "/body";
 
 /// How large the body of [`BODY_PATH`] is.

@@ -2,7 +2,7 @@
 //!
 //! Where two parsers may disagree about the end of a request, one of them can be made to take a part of it for a
 //! request of its own (request smuggling). So whatever is ambiguous is refused here, with the reason, before any of it
-//! reaches the parser: [`head`] says what a head may be, [`chunked`] what a chunked body may be. A read never goes beyond
+//! reaches the parser: `head` says what a head may be, `chunked` what a chunked body may be. A read never goes beyond
 //! the end of a request, so that pipelined requests are judged one after the other.
 //!
 //! A refused request is replaced by one of our own making, which the server answers with the refusal: thus the answer

@@ -27,7 +27,7 @@ pub struct RateLimit {
     overrides: Vec<Override>,
 }
 
-/// What an [`Override`] is made from: requests a second and for whom.
+/// What an `Override` is made from: requests a second and for whom.
 pub type OverrideSpec = (u32, Vec<Identity>);
 
 #[derive(Debug)]
