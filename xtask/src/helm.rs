@@ -11,17 +11,6 @@ const BUILT: &str = "v3.19.5";
 /// The minor version of the Kubernetes that this Helm was made for.
 const KUBERNETES_MINOR: u32 = 34;
 
-/// Whether the arguments of `cargo test` leave the comparison of charts in.
-pub(crate) fn is_wanted(args: &[String]) -> bool {
-    let packages: Vec<&String> = args
-        .iter()
-        .zip(args.iter().skip(1))
-        .filter(|(flag, _)| ["-p", "--package"].contains(&flag.as_str()))
-        .map(|(_, name)| name)
-        .collect();
-    packages.is_empty() || packages.iter().any(|name| *name == "mesh-link-cli")
-}
-
 /// The path of a Helm 3: the one built before, or one built now.
 pub(crate) fn find_or_build() -> Result<PathBuf> {
     let home = std::env::var_os("HOME").context("HOME is not set")?;

@@ -93,9 +93,12 @@ fn run(task: Task) -> Result<()> {
             machine::require_nft()?;
             let kubectl = kubectl::find_or_build()?;
             let bin = build_binaries("release")?;
-            let helm =
-                if helm::is_wanted(&args) { Some(("ISTHMUS_HELM", helm::find_or_build()?)) } else { None };
-            let tools = if tools::are_wanted(&args) { tools::ensure()? } else { Vec::new() };
+            let helm = if leaves_in(&args, "mesh-link-cli") {
+                Some(("ISTHMUS_HELM", helm::find_or_build()?))
+            } else {
+                None
+            };
+            let tools = if leaves_in(&args, "mesh-protocols") { tools::ensure()? } else { Vec::new() };
             let args = if args.is_empty() { vec!["--workspace".to_owned()] } else { args };
             call(
                 cargo()
@@ -123,6 +126,13 @@ fn run(task: Task) -> Result<()> {
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Bench { name, args } => bench::run(&name, &args),
     }
+}
+
+/// Whether the arguments of `cargo test` leave a package's tests in: they name it, or name none.
+fn leaves_in(args: &[String], package: &str) -> bool {
+    let flag = |arg: &str| arg == "-p" || arg == "--package";
+    let mut named = args.iter().zip(args.iter().skip(1)).filter(|(arg, _)| flag(arg)).map(|(_, name)| name);
+    !args.iter().any(|arg| flag(arg)) || named.any(|name| name == package)
 }
 
 /// Builds the binaries and answers with the folder they are in.

@@ -32,14 +32,6 @@ require (
 /// The folder's name: changed with the module's text, so that nothing old is run.
 const VERSION: &str = "h2spec-2.2.1-grpc-1.72.1";
 
-/// Whether the arguments of `cargo test` leave the protocol suites in.
-pub(crate) fn are_wanted(args: &[String]) -> bool {
-    let mut packages =
-        args.iter().zip(args.iter().skip(1)).filter(|(flag, _)| *flag == "-p" || *flag == "--package");
-    let named = args.iter().any(|a| a == "-p" || a == "--package");
-    !named || packages.any(|(_, name)| name == "mesh-protocols")
-}
-
 /// Makes sure of all of them; answers with the variables that tests find them by.
 pub(crate) fn ensure() -> Result<Vec<(&'static str, PathBuf)>> {
     for (program, package) in PACKAGED {
