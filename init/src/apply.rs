@@ -33,7 +33,8 @@ fn spawn_nft() -> Result<std::process::Child, Error> {
         let spawned = Command::new(place)
             .args(["-f", "-"])
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            // Read and dropped: /dev/null may be missing where devices are.
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn();
         match spawned {

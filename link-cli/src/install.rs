@@ -8,7 +8,7 @@ use crate::overrides;
 use crate::proxy_flags::ProxyFlags;
 use crate::report::Problem;
 use crate::trust::authority_name;
-use crate::values::{ValueArgs, durations, merge, read};
+use crate::values::{ValueArgs, durations, merge, nested, read};
 use mesh_tls::{Authority, TrustBundle};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -208,8 +208,7 @@ impl Settings {
     fn flags(&self, values: &mut Value) -> anyhow::Result<()> {
         let mut put = |path: &str, value: Option<Value>| {
             let Some(value) = value else { return };
-            let nested = path.rsplit('/').fold(value, |inner, key| json!({key: inner}));
-            merge(values, &nested);
+            merge(values, &nested(path, value));
         };
         put("clusterDomain", self.cluster_domain.clone().map(Value::from));
         put("identityTrustDomain", self.identity_trust_domain.clone().map(Value::from));

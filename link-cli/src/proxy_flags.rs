@@ -1,9 +1,9 @@
 //! Flags that set the sidecar: for a whole installation, or for what `inject` writes.
 
-use crate::values::merge;
+use crate::values::{merge, nested};
 use mesh_injector::{Annotations, annotations as keys};
 use mesh_types::annotations;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Flags that set the sidecar; each stands for a value of the chart.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -103,8 +103,7 @@ impl ProxyFlags {
     pub(crate) fn apply(&self, values: &mut Value) {
         let mut put = |path: &str, value: Option<Value>| {
             let Some(value) = value else { return };
-            let nested = path.rsplit('/').fold(value, |inner, key| json!({key: inner}));
-            merge(values, &nested);
+            merge(values, &nested(path, value));
         };
         put("proxy/image/name", self.proxy_image.clone().map(Value::from));
         put("linkerdVersion", self.proxy_version.clone().map(Value::from));

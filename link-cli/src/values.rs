@@ -3,7 +3,7 @@
 pub(crate) mod schema;
 
 use crate::report::Problem;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -87,6 +87,11 @@ pub(crate) fn merge(target: &mut Value, overlay: &Value) {
         }
         (target, overlay) => *target = overlay.clone(),
     }
+}
+
+/// A value at a path of keys with `/` between them, as a map to merge.
+pub(crate) fn nested(path: &str, value: Value) -> Value {
+    path.rsplit('/').fold(value, |inner, key| json!({key: inner}))
 }
 
 /// A duration, or several one after the other as Go writes them: `24h0m0s`.

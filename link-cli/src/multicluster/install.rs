@@ -7,7 +7,7 @@ use crate::installed;
 use crate::manifest::{self, Format};
 use crate::report::Problem;
 use crate::uninstall::to_delete;
-use crate::values::{ValueArgs, merge};
+use crate::values::{ValueArgs, merge, nested};
 use mesh_kube::kube::Api;
 use mesh_kube::kube::api::ListParams;
 use mesh_kube::link::Link;
@@ -99,13 +99,27 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> anyhow::Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the control plane was installed with and this extension must agree to.
+/// What the control plane was installed with and this extension must agree to; its images lie where those do.
 async fn of_the_cluster(globals: &Globals) -> anyhow::Result<Value> {
+    const SHARED: &[(&str, &str)] = &[
+        ("/clusterDomain", "clusterDomain"),
+        ("/identityTrustDomain", "identityTrustDomain"),
+        ("/imagePullPolicy", "imagePullPolicy"),
+        ("/imagePullSecrets", "imagePullSecrets"),
+        ("/linkerdVersion", "linkerdVersion"),
+        ("/controllerImage", "serviceMirror/image"),
+        ("/controllerImageVersion", "serviceMirror/imageVersion"),
+        ("/proxyInit/image/name", "gateway/image"),
+        ("/proxyInit/image/version", "gateway/imageVersion"),
+    ];
     let installed = installed::values(globals).await?;
-    let keys =
-        ["clusterDomain", "identityTrustDomain", "imagePullPolicy", "imagePullSecrets", "linkerdVersion"];
-    let shared = keys.iter().filter_map(|k| Some(((*k).to_owned(), installed.get(*k)?.clone())));
-    Ok(Value::Object(shared.collect()))
+    let mut shared = json!({});
+    for (theirs, ours) in SHARED {
+        if let Some(value) = installed.pointer(theirs) {
+            merge(&mut shared, &nested(ours, value.clone()));
+        }
+    }
+    Ok(shared)
 }
 
 /// Prints what to delete.

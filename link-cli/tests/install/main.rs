@@ -54,7 +54,7 @@ async fn the_whole_way_from_an_empty_cluster_to_uninstall() {
     assert!(err.contains("meshctl install --crds | kubectl apply -f -"), "{err}");
 
     cluster.create_yaml(&printed(&cluster, &["install", "--crds"]).await).await.unwrap();
-    let control_plane = printed(&cluster, &["install"]).await;
+    let control_plane = printed(&cluster, &["install", "--registry=registry.example.org/mesh"]).await;
     cluster.create_yaml(&control_plane).await.unwrap();
 
     let (code, _, err) = run(&cluster, &["install"]).await;
@@ -76,6 +76,12 @@ async fn the_whole_way_from_an_empty_cluster_to_uninstall() {
     assert_eq!(code, 1);
     assert!(err.contains("linkerd/linkerd-proxy-injector has no available replica"), "{err}");
     let multicluster = printed(&cluster, &["multicluster", "install", "--wait=0s"]).await;
+    for image in ["controller", "init"] {
+        assert!(
+            multicluster.contains(&format!("image: registry.example.org/mesh/{image}:")),
+            "{multicluster}"
+        );
+    }
     cluster.create_yaml(&multicluster).await.unwrap();
     let version = printed(&cluster, &["version", "--short"]).await;
     assert_eq!(version, format!("{0}\n{0}\n", env!("CARGO_PKG_VERSION")));

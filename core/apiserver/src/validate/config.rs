@@ -80,14 +80,15 @@ pub(super) fn secret(object: &Value, old: Option<&Value>, out: &mut Vec<FieldErr
 
 pub(super) fn lease(object: &Value, out: &mut Vec<FieldError>) {
     let spec = &object["spec"];
-    if spec["holderIdentity"] == "" {
-        out.push(FieldError::invalid("spec.holderIdentity", &spec["holderIdentity"], "must not be empty"));
-    }
     if spec["leaseDurationSeconds"].as_i64().is_some_and(|n| n <= 0) {
         let value = &spec["leaseDurationSeconds"];
         out.push(FieldError::invalid("spec.leaseDurationSeconds", value, "must be greater than 0"));
     }
     not_negative(out, "spec.leaseTransitions", &spec["leaseTransitions"]);
+    if !text(&spec["preferredHolder"]).is_empty() && text(&spec["strategy"]).is_empty() {
+        let why = "may only be specified if `strategy` is defined";
+        out.push(FieldError::forbidden("spec.preferredHolder", why));
+    }
 }
 
 pub(super) fn budget(object: &Value, out: &mut Vec<FieldError>) {

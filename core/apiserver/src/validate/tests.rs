@@ -251,6 +251,12 @@ fn roles_bindings_slices_leases_and_webhooks_are_checked() {
     );
     let lease = made("coordination.k8s.io/v1", "Lease", json!({"spec": {"leaseDurationSeconds": 0}}));
     assert_eq!(errors(&lease).len(), 1);
+    let released = json!({"spec": {"holderIdentity": "", "preferredHolder": "a"}});
+    let released = made("coordination.k8s.io/v1", "Lease", released);
+    assert_eq!(
+        errors(&released),
+        ["spec.preferredHolder: Forbidden: may only be specified if `strategy` is defined"]
+    );
     let hook = json!({"metadata": {"name": "h"}, "webhooks": [{"name": "a.b.c", "sideEffects": "None",
         "admissionReviewVersions": ["v1"], "clientConfig": {"service": {"name": "s", "namespace": "n"}},
         "rules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}]}]});

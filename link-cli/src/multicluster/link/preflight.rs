@@ -90,7 +90,10 @@ impl Report {
             self.rows.iter().map(|r| show(&r.importer).chars().count()).max().unwrap_or(0).clamp(20, 60) + 2;
         let mut text = format!("  {:<24}{importing:<width$}{exporting}\n", "preflight");
         for row in &self.rows {
-            let line = format!("  {:<24}{:<width$}{}", row.name, show(&row.importer), show(&row.exporter));
+            let (importer, exporter) = (show(&row.importer), show(&row.exporter));
+            // A cell that is longer than its column still ends before the next one begins.
+            let gap = if importer.chars().count() + 2 > width { "  " } else { "" };
+            let line = format!("  {:<24}{importer:<width$}{gap}{exporter}", row.name);
             let _ = writeln!(text, "{}", line.trim_end());
             if let Some(fix) = &row.fix {
                 let _ = writeln!(text, "  {:<24}  {fix}", "");
@@ -218,4 +221,22 @@ async fn gateway(exporter: &Exporter) -> Row {
         (good(format!("{} ({ready} of {all} ready)", gateway.endpoints().join(", "))), None)
     };
     Row { name: "gateway", importer: None, exporter: Some(cell), fix }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_cell_does_not_touch_the_next_column() {
+        let long = "https://api.a-cluster-with-a-long-name.example.internal:6443 0.7 ms";
+        let row = Row {
+            name: "api server from inside",
+            importer: Some(good(long)),
+            exporter: Some(good("taken from")),
+            fix: None,
+        };
+        let text = Report { rows: vec![row] }.render("west", "east");
+        assert!(text.contains(&format!("√ {long}  √ taken from\n")), "{text}");
+    }
 }
