@@ -1,5 +1,6 @@
-//! Benchmarks of the mesh on the sandbox. They print figures with their goals; they are not tests.
+//! Benchmarks of the mesh on the sandbox and on real clusters. They print figures with their goals; they are not tests.
 
+mod cluster;
 mod fleet;
 mod footprint;
 mod generator;
@@ -23,12 +24,15 @@ struct Cli {
 enum Bench {
     /// Two linked clusters: start, propagation, footprint, latency
     Mesh(mesh::Args),
+    /// A real cluster: installation, the control plane's needs, the injector, a sidecar
+    Cluster(cluster::Args),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let outcome = match Cli::parse().bench {
         Bench::Mesh(args) => mesh::run(args).await,
+        Bench::Cluster(args) => cluster::run(args).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,7 +2,7 @@
 //! gives the same bytes. `images/*/Dockerfile` makes the same images where there is an engine; a test compares the two.
 
 mod archive;
-mod build;
+pub(crate) mod build;
 mod closure;
 mod layer;
 mod recipe;

@@ -14,7 +14,7 @@ mod packages;
 mod places;
 mod rootfs;
 mod step;
-mod test;
+pub(crate) mod test;
 mod traces;
 
 use crate::machine;

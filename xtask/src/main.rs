@@ -62,7 +62,7 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Run a benchmark and print its figures
     Bench {
-        /// Which one: mesh, proxy or instructions
+        /// Which one: mesh, cluster, proxy or instructions
         name: String,
         /// Passed on to the benchmark
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -135,15 +135,9 @@ fn leaves_in(args: &[String], package: &str) -> bool {
     !args.iter().any(|arg| flag(arg)) || named.any(|name| name == package)
 }
 
-/// Builds the binaries and answers with the folder they are in.
+/// Builds the binaries, the same static ones that go into images, and answers with the folder they are in.
 fn build_binaries(profile: &str) -> Result<PathBuf> {
-    let mut build = cargo();
-    build.args(["build", "--quiet", "--profile", profile]);
-    for package in BINARIES {
-        build.args(["-p", package]);
-    }
-    call(&mut build)?;
-    Ok(target_dir()?.join(profile))
+    images::build::build(BINARIES, profile, images::build::Architecture::here()?)
 }
 
 fn target_dir() -> Result<PathBuf> {

@@ -4,7 +4,7 @@ use crate::{call, cargo};
 use anyhow::{Context as _, Result, bail};
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -126,18 +126,25 @@ fn outcome_in(line: &str) -> Option<(String, Outcome)> {
 
 /// Builds the scenarios and answers with their files, in the order of their names.
 fn files() -> Result<Vec<File>> {
+    let manifest =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/scenarios/Cargo.toml").canonicalize()?;
+    let build = || -> Result<Command> {
+        let mut build = cargo();
+        // Of the whole workspace, so that crates are built with the features that its other tests want too.
+        build.args(["test", "--workspace", "--no-run"]);
+        for name in names(&manifest.with_file_name("tests"))? {
+            build.args(["--test", &name]);
+        }
+        Ok(build)
+    };
     // Once with its words for people, once for the list.
-    call(cargo().args(["test", "--quiet", "-p", "mesh-scenarios", "--no-run"]))?;
-    let output = cargo()
-        .args(["test", "-p", "mesh-scenarios", "--no-run", "--message-format", "json"])
-        .stderr(Stdio::null())
-        .output()
-        .context("cannot run cargo")?;
+    call(build()?.arg("--quiet"))?;
+    let output = build()?.args(["--message-format", "json"]).stderr(Stdio::null()).output();
     let mut files = Vec::new();
-    for line in String::from_utf8_lossy(&output.stdout).lines() {
+    for line in String::from_utf8_lossy(&output.context("cannot run cargo")?.stdout).lines() {
         let message: serde_json::Value = serde_json::from_str(line).context("cargo's messages")?;
-        let is_file = message["target"]["kind"][0] == "test";
-        if let (true, Some(executable)) = (is_file, message["executable"].as_str()) {
+        let is_ours = message["manifest_path"].as_str().is_some_and(|path| Path::new(path) == manifest);
+        if let (true, Some(executable)) = (is_ours, message["executable"].as_str()) {
             let name = message["target"]["name"].as_str().unwrap_or_default().to_owned();
             files.push(File { name, executable: executable.into() });
         }
@@ -147,6 +154,18 @@ fn files() -> Result<Vec<File>> {
         bail!("cargo built no scenario");
     }
     Ok(files)
+}
+
+/// The names of the tests in a folder.
+fn names(folder: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            names.extend(path.file_stem().map(|name| name.to_string_lossy().into_owned()));
+        }
+    }
+    Ok(names)
 }
 
 /// Whether a file has a scenario of that name.

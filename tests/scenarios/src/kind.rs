@@ -98,8 +98,17 @@ impl Kind {
         Cluster::new(name, &self.kubeconfig)
     }
 
-    /// The process, on this machine, of a container of a pod.
-    fn process_of(&self, cluster: &str, namespace: &str, pod: &str, container: Option<&str>) -> Result<u32> {
+    /// The first process, by its number on this machine, of a container of a pod: of any that runs where none is named.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn process_of(
+        &self,
+        cluster: &str,
+        namespace: &str,
+        pod: &str,
+        container: Option<&str>,
+    ) -> Result<u32> {
         let status = self.cluster(cluster).get(&["-n", namespace, "pod", pod])?["status"].take();
         let of = |kind: &str| status[kind].as_array().cloned().unwrap_or_default();
         let all = of("containerStatuses").into_iter().chain(of("initContainerStatuses"));

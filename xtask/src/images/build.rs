@@ -1,11 +1,11 @@
-//! Static executables: what runs in an image that has no C library.
+//! Static executables: what runs in an image that has no C library, and in the sandbox the same.
 
 use crate::{call, cargo, machine, target_dir};
 use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The machine's architecture, in the words of three worlds.
+/// The machine's architecture, in the words of two worlds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Architecture {
     /// Rust's name of the target.

@@ -6,7 +6,6 @@ use super::step::{output, step, wait_until};
 use super::{packages, traces};
 use crate::machine;
 use anyhow::{Context as _, Result, bail};
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -97,8 +96,10 @@ fn start() -> Result<Engine> {
         traces::record(&before)?;
     }
     let log = std::fs::File::create(state("dockerd.log"))?;
-    let mut dockerd = Command::new(machine::find("dockerd").context("dockerd is not installed")?);
+    // A session of its own: neither an interrupt at the terminal that started it nor that terminal's end is meant for it.
+    let mut dockerd = Command::new("setsid");
     dockerd
+        .arg(machine::find("dockerd").context("dockerd is not installed")?)
         .arg("--data-root")
         .arg(places::cache("engine")?)
         .arg("--exec-root")
@@ -118,10 +119,8 @@ fn start() -> Result<Engine> {
         dockerd.args(["--default-runtime", "isthmus"]);
     }
     std::fs::write(state("daemon.json"), "{}\n")?;
-    // A group of its own: an interrupt at the terminal that started it is not meant for it.
     let mut child = dockerd
         .env("PATH", path_with_system_tools())
-        .process_group(0)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)

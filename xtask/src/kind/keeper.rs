@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader};
 use std::net::Ipv4Addr;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -30,9 +29,10 @@ const BURST: Duration = Duration::from_millis(100);
 /// Starts the process, which outlives this one.
 pub(crate) fn start() -> Result<()> {
     let log = std::fs::File::create(state("keeper.log"))?;
-    let child = Command::new(std::env::current_exe()?)
+    // It leads a session of its own: it outlives the terminal too, and what it starts ends with it.
+    let child = Command::new("setsid")
+        .arg(std::env::current_exe()?)
         .args(["kind", "keep"])
-        .process_group(0)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)

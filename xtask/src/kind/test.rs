@@ -1,13 +1,14 @@
 //! All scenarios on real clusters, in one command: clusters up, images built and loaded, tests, clusters away.
 
-use super::fleet::Fleet;
 use super::places;
 use super::step::step;
 use super::{Test, Up, clusters};
 use crate::images;
 use crate::suite::Suite;
 use anyhow::{Context as _, Result, bail};
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
 
 /// The tests for a cluster of several nodes; all others are for two clusters of any shape.
 const SEVERAL_NODES: &str = "kind_ha";
@@ -18,6 +19,62 @@ const NOT_ON_DISTINCT_SUBNETS: &[(&str, &str)] = &[(
     "these clusters have subnets of their own; `--config same-cidr` has the same",
 )];
 
+/// What is run on clusters: the executables, and the images made of them.
+struct Built {
+    bin: PathBuf,
+    archives: Vec<PathBuf>,
+}
+
+impl Built {
+    /// The images of this version, and the same under the next version's tag, for an upgrade.
+    fn build() -> Result<Self> {
+        let bin = step("building the binaries", || crate::build_binaries("release"))?;
+        let archives = step("building the images", || {
+            let mut archives = Vec::new();
+            for tag in [env!("CARGO_PKG_VERSION").to_owned(), next_tag()?] {
+                let options = images::Options {
+                    names: Vec::new(),
+                    profile: "release".to_owned(),
+                    tag,
+                    prefix: "isthmus".to_owned(),
+                    executables: Some(bin.clone()),
+                    out: None,
+                };
+                archives.extend(images::run(&options)?);
+            }
+            Ok(archives)
+        })?;
+        Ok(Self { bin, archives })
+    }
+
+    /// Brings clusters up, does what is to be done there, and takes them away.
+    fn on_clusters(&self, config: Option<&str>, keep: bool, act: impl FnOnce() -> Result<()>) -> Result<()> {
+        // What an earlier run left up may be something else.
+        clusters::down()?;
+        clusters::up(&Up { config: config.map(str::to_owned), ..Up::default() })?;
+        clusters::load(&self.archives)?;
+        let done = act();
+        if keep {
+            eprintln!("• the clusters stay: `cargo xtask kind down` takes them away");
+            return done;
+        }
+        clusters::down().and(done)
+    }
+
+    /// What a program is told of the clusters.
+    fn environment(&self) -> Result<Vec<(&'static str, OsString)>> {
+        let kubectl = super::fleet::kubectl_path()?;
+        Ok(vec![
+            ("ISTHMUS_SUBSTRATE", "kind".into()),
+            ("ISTHMUS_KIND", places::FLEET.into()),
+            ("ISTHMUS_BIN_DIR", self.bin.clone().into()),
+            ("ISTHMUS_KUBECTL", kubectl.clone().into()),
+            ("ISTHMUS_NEXT_TAG", next_tag()?.into()),
+            ("PATH", crate::machine::path_beginning_with(&kubectl)?),
+        ])
+    }
+}
+
 /// Runs scenarios on the clusters they are for, and takes the clusters away.
 pub(crate) fn run(options: &Test) -> Result<()> {
     let rounds: Vec<Option<&str>> = match (&options.config, options.args.is_empty()) {
@@ -25,44 +82,26 @@ pub(crate) fn run(options: &Test) -> Result<()> {
         (None, true) => vec![None, Some("ha")],
         (None, false) => vec![None],
     };
-    let bin = step("building the binaries", || crate::build_binaries("release"))?;
-    let archives = step("building the images", build_images)?;
+    let built = Built::build()?;
     let mut failed = Vec::new();
     for config in rounds {
         let shown = config.unwrap_or("east and west");
-        // What an earlier run left up may be something else.
-        clusters::down()?;
-        clusters::up(&Up { config: config.map(str::to_owned), ..Up::default() })?;
-        clusters::load(&archives)?;
-        let tested = step(&format!("scenarios on {shown}"), || scenarios(config, &options.args, &bin));
-        if let Err(error) = tested {
+        let test = || step(&format!("scenarios on {shown}"), || scenarios(config, &options.args, &built));
+        if let Err(error) = built.on_clusters(config, options.keep, test) {
             eprintln!("× {error:#}");
             failed.push(shown.to_owned());
         }
         if options.keep {
-            eprintln!("• the clusters stay: `cargo xtask kind down` takes them away");
             break;
         }
-        clusters::down()?;
     }
     if failed.is_empty() { Ok(()) } else { bail!("scenarios failed on: {}", failed.join("; ")) }
 }
 
-/// The images of this version, and the same under the next version's tag, for an upgrade.
-fn build_images() -> Result<Vec<PathBuf>> {
-    let mut archives = Vec::new();
-    for tag in [env!("CARGO_PKG_VERSION").to_owned(), next_tag()?] {
-        let options = images::Options {
-            names: Vec::new(),
-            profile: "release".to_owned(),
-            tag,
-            prefix: "isthmus".to_owned(),
-            executables: None,
-            out: None,
-        };
-        archives.extend(images::run(&options)?);
-    }
-    Ok(archives)
+/// Runs a program on two clusters with this tree's images in them, and takes the clusters away.
+pub(crate) fn bench(program: &mut Command) -> Result<()> {
+    let built = Built::build()?;
+    built.on_clusters(None, false, || crate::call(program.envs(built.environment()?)))
 }
 
 /// This version with its last number one higher.
@@ -71,19 +110,8 @@ fn next_tag() -> Result<String> {
     Ok(format!("{rest}.{}", last.parse::<u32>().context("a version ends with a number")? + 1))
 }
 
-fn scenarios(config: Option<&str>, args: &[String], bin: &Path) -> Result<()> {
-    if Fleet::read()?.is_none() {
-        bail!("no clusters are up");
-    }
-    let kubectl = super::fleet::kubectl_path()?;
-    let environment = vec![
-        ("ISTHMUS_SUBSTRATE", "kind".into()),
-        ("ISTHMUS_KIND", places::FLEET.into()),
-        ("ISTHMUS_BIN_DIR", bin.into()),
-        ("ISTHMUS_KUBECTL", kubectl.clone().into()),
-        ("ISTHMUS_NEXT_TAG", next_tag()?.into()),
-        ("PATH", crate::machine::path_beginning_with(&kubectl)?),
-    ];
+fn scenarios(config: Option<&str>, args: &[String], built: &Built) -> Result<()> {
+    let environment = built.environment()?;
     if !args.is_empty() {
         let mut test = crate::cargo();
         return crate::call(test.args(["test", "--package", "mesh-scenarios"]).args(args).envs(environment));
