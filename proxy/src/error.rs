@@ -57,6 +57,10 @@ pub enum Error {
     /// The request was written (or may have been), and no response came.
     #[error("request failed: {0}")]
     Request(#[source] hyper::Error),
+    /// A kept HTTP/1 connection ended as an idempotent request was on its way, without a word: the usual end of an idle
+    /// connection, after which such a request may be repeated (RFC 9112, 9.3.1).
+    #[error("connection closed as the request was sent: {0}")]
+    Dropped(#[source] hyper::Error),
     /// A body could not be read.
     #[error("body: {0}")]
     Body(#[source] hyper::Error),
@@ -210,6 +214,7 @@ impl Error {
             | Self::Handshake { .. }
             | Self::NotSent(_)
             | Self::Request(_)
+            | Self::Dropped(_)
             | Self::NoEndpoints(_)
             | Self::Failfast(_)
             | Self::ResponseTimeout(_)
@@ -227,7 +232,8 @@ impl Error {
         }
     }
 
-    /// Whether nothing of the request reached an application, so that another endpoint may be tried whatever the method.
+    /// Whether another endpoint may be tried whoever asked: nothing of the request reached an application, or it is one
+    /// that may be repeated.
     pub fn retry_safe(&self) -> bool {
         matches!(
             self,
@@ -236,6 +242,7 @@ impl Error {
                 | Self::Tls { .. }
                 | Self::Handshake { .. }
                 | Self::NotSent(_)
+                | Self::Dropped(_)
                 | Self::NoEndpoints(_)
                 | Self::Failfast(_)
                 | Self::Overloaded(_)
@@ -289,7 +296,8 @@ impl Error {
     /// Tells another proxy of the mesh by `response` whether the request may be sent elsewhere.
     pub fn mark(&self, response: &mut Response<Body>) {
         if self.retry_safe() {
-            response.headers_mut().insert(headers::RETRY_SAFE, HeaderValue::from_static("true"));
+            let said = if matches!(self, Self::Dropped(_)) { headers::AGAIN } else { "true" };
+            response.headers_mut().insert(headers::RETRY_SAFE, HeaderValue::from_static(said));
         }
     }
 

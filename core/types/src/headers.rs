@@ -35,8 +35,11 @@ pub const OVERRIDES: [&str; 7] =
 pub const L5D_PREFIX: &str = "l5d-";
 /// Appended by gateways: `by=<gateway id>;for=<client id>;host=<svc:port>;proto=https`.
 pub const FORWARDED: &str = "forwarded";
-/// On a gateway's 503: nothing was sent to any endpoint, another cluster may be tried.
+/// On a mesh proxy's own answer: nothing of the request reached an application, or it may be repeated all the same. The
+/// value is `true`, or [`AGAIN`] where the same endpoint may be tried.
 pub const RETRY_SAFE: &str = "isthmus-retry-safe";
+/// A value of [`RETRY_SAFE`]: only the connection to the application was lost.
+pub const AGAIN: &str = "again";
 
 /// ALPN protocol of connections that begin with a transport header.
 pub const TRANSPORT_ALPN: &[u8] = b"transport.l5d.io/v1";

@@ -18,7 +18,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_balance::Admission;
 use mesh_net::SessionProtocol;
 use std::cell::{Cell, RefCell};
+use std::error::Error as _;
 use std::future::Future;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -136,13 +138,18 @@ impl<C: Connect> Connections<C> {
 
     async fn send_http1(self: &Rc<Self>, mut request: Request<Body>) -> Result<Response<Body>, Error> {
         let leaves_http = upgrade::is_upgrade(&request) || *request.method() == Method::CONNECT;
-        // A pooled connection may turn out to be closed; the request then comes back unsent.
+        let idempotent = request.method().is_idempotent();
+        // A pooled connection may turn out to be closed; the request then comes back unsent, unless it was on its way.
         while let Some(mut sender) = self.pooled() {
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok(self.received(response, sender, leaves_http)),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => request = unsent,
-                    None => return Err(Error::Request(error.into_error())),
+                    None => {
+                        let error = error.into_error();
+                        let dropped = idempotent && ended(&error);
+                        return Err(if dropped { Error::Dropped(error) } else { Error::Request(error) });
+                    }
                 },
             }
         }
@@ -281,6 +288,13 @@ impl<C: Connect> Connections<C> {
         self.http2.borrow_mut().push(connection.clone());
         Ok(connection)
     }
+}
+
+/// Whether a connection ended before it gave a response, with or without what was sent having been read.
+fn ended(error: &hyper::Error) -> bool {
+    let io = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+    error.is_incomplete_message()
+        || io.is_some_and(|io| matches!(io.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe))
 }
 
 impl Stream {

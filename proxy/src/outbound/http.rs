@@ -140,9 +140,12 @@ impl Service {
                 Ok(place) => place,
                 Err(error) => match last.take() {
                     // A connection that went away says nothing about the endpoint: where there is no other, it gets another.
-                    Some(Err(Error::Request(_) | Error::NotSent(_))) if once_more && !tried.is_empty() => {
+                    Some(failed) if once_more && !tried.is_empty() && lost_its_connection(&failed) => {
                         once_more = false;
                         tried.clear();
+                        if let Ok(answer) = failed {
+                            answer.discard();
+                        }
                         continue;
                     }
                     // What the last endpoint said tells more than that there is no other.
@@ -268,6 +271,14 @@ impl Service {
         let metrics = Rc::new(metrics);
         backends.push((key, Rc::clone(&metrics)));
         metrics
+    }
+}
+
+/// Whether an attempt failed with its connection, here or between the endpoint's proxy and the application.
+fn lost_its_connection(attempt: &Result<Answer, Error>) -> bool {
+    match attempt {
+        Ok(answer) => answer.response.headers().get(&RETRY_SAFE).is_some_and(|said| said == headers::AGAIN),
+        Err(error) => matches!(error, Error::Request(_) | Error::NotSent(_) | Error::Dropped(_)),
     }
 }
 

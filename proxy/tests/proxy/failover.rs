@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 /// An application that answers with its name.
@@ -179,6 +180,62 @@ async fn an_application_cannot_say_that_it_did_not_get_a_request() {
         let response = get(client.out().await, Version::HTTP_11, "/").await;
         assert_eq!(response.status(), 503);
         assert!(!response.headers().contains_key("isthmus-retry-safe"));
+    }
+}
+
+/// Answers the first request on every connection, and closes the connection when the second one has come, as an
+/// application does whose patience ended at that moment. Counts the requests that it read.
+async fn closing_when_used_again() -> (SocketAddr, Arc<AtomicU64>) {
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nkept";
+    let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let addr = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
+    let read = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&read);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let count = Arc::clone(&count);
+            tokio::spawn(async move {
+                for turn in 0..2 {
+                    let (mut head, mut buf) = (Vec::new(), [0; 1024]);
+                    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+                        match stream.read(&mut buf).await {
+                            Ok(n @ 1..) => head.extend_from_slice(&buf[..n]),
+                            _ => return,
+                        }
+                    }
+                    count.fetch_add(1, Relaxed);
+                    if turn == 0 && stream.write_all(ANSWER).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (addr, read)
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_closes_as_it_is_used_again_costs_no_request_that_may_be_repeated() {
+    let mesh = Mesh::new().await;
+    mesh.destinations.set_policy(VIRTUAL, service(WEB)).await;
+    let (app, read) = closing_when_used_again().await;
+    let server = mesh.proxy(Setup { app, ..Setup::default() }).await;
+    let client = client(&mesh).await;
+    for (repeats, endpoint) in [(2, endpoint(app)), (2, through(&server, app))] {
+        mesh.destinations.set_endpoints(WEB, vec![endpoint]).await;
+        let before = read.load(Relaxed);
+        for _ in 0..6 {
+            assert_eq!(ask(&client).await, "kept");
+        }
+        assert!(read.load(Relaxed) - before >= 6 + repeats, "no connection was used twice");
+        // Whether an order was taken nobody knows, so it is not placed again.
+        let mut answers = Vec::new();
+        for _ in 0..2 {
+            let request = Request::post("/").header("host", "catalog").body(Full::default()).unwrap();
+            let response = send(client.out().await, Version::HTTP_11, request).await.unwrap();
+            answers.push((response.status().as_u16(), response.headers().contains_key("isthmus-retry-safe")));
+        }
+        assert!(answers.contains(&(502, false)), "{answers:?}");
     }
 }
 

@@ -180,14 +180,18 @@ fn nothing_is_left(cluster: &Cluster, before: &Objects) {
     });
 }
 
-/// As kind writes kubeconfigs: good for people on this machine, of no use to a pod.
+/// As kind writes kubeconfigs: good for people on this machine, of no use to a pod. Another address is found where there
+/// is one; an address that people insist on is refused when it does not answer from inside.
 fn a_kubeconfig_that_points_at_loopback_is_caught_before_anything_is_written() {
     let kubeconfig = FLEET.kind().loopback_kubeconfig().display().to_string();
-    let line = format!(
-        "meshctl --kubeconfig={kubeconfig} --context=east multicluster link --to-context=west --wait=0s"
-    );
-    let refused = format!("{:#}", FLEET.shell(&line).unwrap_err());
-    assert!(refused.contains("127.0.0.1") && refused.contains("--api-server-address"), "{refused}");
+    let link =
+        format!("meshctl --kubeconfig={kubeconfig} --context=east multicluster link --to-context=west");
+    let plan = FLEET.shell(&format!("{link} --dry-run")).unwrap();
+    assert!(plan.contains("the kubeconfig says https://127.0.0.1"), "{plan}");
+    let insisted = format!("{link} --wait=0s --api-server-address=https://127.0.0.1:6443");
+    let refused = format!("{:#}", FLEET.shell(&insisted).unwrap_err());
+    assert!(refused.contains("× https://127.0.0.1:6443"), "{refused}");
+    assert!(refused.contains("this one answers:  --api-server-address https://"), "{refused}");
     let links = FLEET.west.get(&["--all-namespaces", "links.multicluster.linkerd.io"]).unwrap();
     assert_eq!(links["items"].as_array().map(Vec::len), Some(0), "{links}");
 }

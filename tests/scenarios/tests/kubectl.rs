@@ -138,6 +138,8 @@ fn exec_gives_output_and_exit_code() {
 fn a_port_is_forwarded_to_a_pod_and_to_a_service() {
     let (east, ns) = (&FLEET.east, "forwards");
     shop_in(east, ns).unwrap();
+    // Nodes hear of a Service a moment after its pods are ready.
+    east.call_ok(ns, "web", &["catalog:80/items"]);
     for (target, port) in [("deploy/web", "8080"), ("service/web", "80")] {
         let mut forward = Running::start(east, &["-n", ns, "port-forward", target, &format!(":{port}")]);
         let said = forward.line();

@@ -99,6 +99,8 @@ impl Sending<'_> {
 fn blames_endpoint(error: &Error) -> bool {
     match error {
         Error::Connect { .. } | Error::ConnectTimeout { .. } | Error::Tls { .. } => false,
+        // Connections that nobody uses are everybody's to close.
+        Error::Dropped(_) => false,
         Error::Request(error) => {
             let stream = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
             let ours = stream.is_some_and(|stream| stream.is_reset() && !stream.is_remote());
