@@ -68,7 +68,7 @@ pub(crate) struct Up {
 /// Which scenarios, on which clusters.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Test {
-    /// Only on clusters of this configuration of kind-configs (default: on east and west, then on ha)
+    /// Only on clusters of this configuration of kind-configs (default: on east and west, then same-cidr, then ha)
     #[arg(long)]
     pub(crate) config: Option<String>,
     /// Leave the clusters up

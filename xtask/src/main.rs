@@ -14,6 +14,7 @@ mod tools;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -135,9 +136,24 @@ fn leaves_in(args: &[String], package: &str) -> bool {
     !args.iter().any(|arg| flag(arg)) || named.any(|name| name == package)
 }
 
-/// Builds the binaries, the same static ones that go into images, and answers with the folder they are in.
+/// Builds the binaries, the same static ones that go into images, and answers with the folder they are in: `bin` in
+/// cargo's target folder, where people find them too.
 fn build_binaries(profile: &str) -> Result<PathBuf> {
-    images::build::build(BINARIES, profile, images::build::Architecture::here()?)
+    let built = images::build::build(BINARIES, profile, images::build::Architecture::here()?)?;
+    let bin = target_dir()?.join("bin");
+    std::fs::create_dir_all(&bin).with_context(|| bin.display().to_string())?;
+    for entry in std::fs::read_dir(&built).with_context(|| built.display().to_string())? {
+        let entry = entry?;
+        let meta = entry.metadata()?;
+        if meta.is_file() && meta.permissions().mode() & 0o111 != 0 {
+            let link = bin.join(entry.file_name());
+            if link.exists() {
+                std::fs::remove_file(&link).with_context(|| link.display().to_string())?;
+            }
+            std::fs::hard_link(entry.path(), &link).with_context(|| link.display().to_string())?;
+        }
+    }
+    Ok(bin)
 }
 
 fn target_dir() -> Result<PathBuf> {

@@ -10,14 +10,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The tests for a cluster of several nodes; all others are for two clusters of any shape.
+/// The scenarios for a cluster of several nodes; all others are for two clusters of any shape.
 const SEVERAL_NODES: &str = "kind_ha";
 
+/// The scenarios that are told of two clusters with the same subnets too, after the others.
+const LINKS: &str = "links";
+
 /// What is true of clusters with the same subnets only.
-const NOT_ON_DISTINCT_SUBNETS: &[(&str, &str)] = &[(
-    "clusters_have_the_same_subnets",
-    "these clusters have subnets of their own; `--config same-cidr` has the same",
-)];
+const NOT_ON_DISTINCT_SUBNETS: &[(&str, &str)] =
+    &[("clusters_have_the_same_subnets", "these clusters have subnets of their own; it is run on same-cidr")];
 
 /// What is run on clusters: the executables, and the images made of them.
 struct Built {
@@ -79,7 +80,7 @@ impl Built {
 pub(crate) fn run(options: &Test) -> Result<()> {
     let rounds: Vec<Option<&str>> = match (&options.config, options.args.is_empty()) {
         (Some(config), _) => vec![Some(config)],
-        (None, true) => vec![None, Some("ha")],
+        (None, true) => vec![None, Some("same-cidr"), Some("ha")],
         (None, false) => vec![None],
     };
     let built = Built::build()?;
@@ -117,12 +118,17 @@ fn scenarios(config: Option<&str>, args: &[String], built: &Built) -> Result<()>
         return crate::call(test.args(["test", "--package", "mesh-scenarios"]).args(args).envs(environment));
     }
     let not_here: &[_] = if config == Some("same-cidr") { &[] } else { NOT_ON_DISTINCT_SUBNETS };
-    Suite { environment, wanted: &|file| (file == SEVERAL_NODES) == (config == Some("ha")), not_here }.run()
+    let wanted = |file: &str| match config {
+        Some("ha") => file == SEVERAL_NODES,
+        Some("same-cidr") => file == LINKS,
+        _ => file != SEVERAL_NODES,
+    };
+    Suite { environment, wanted: &wanted, not_here }.run()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{SEVERAL_NODES, next_tag};
+    use super::{LINKS, SEVERAL_NODES, next_tag};
     use std::path::Path;
 
     #[test]
@@ -131,8 +137,10 @@ mod tests {
     }
 
     #[test]
-    fn the_tests_for_several_nodes_are_there() {
+    fn the_scenarios_for_clusters_of_one_shape_are_there() {
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/scenarios/tests");
-        assert!(tests.join(format!("{SEVERAL_NODES}.rs")).is_file());
+        for file in [SEVERAL_NODES, LINKS] {
+            assert!(tests.join(format!("{file}.rs")).is_file(), "{file}");
+        }
     }
 }
