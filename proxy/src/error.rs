@@ -295,10 +295,13 @@ impl Error {
 
     /// Tells another proxy of the mesh by `response` whether the request may be sent elsewhere.
     pub fn mark(&self, response: &mut Response<Body>) {
-        if self.retry_safe() {
-            let said = if matches!(self, Self::Dropped(_)) { headers::AGAIN } else { "true" };
-            response.headers_mut().insert(headers::RETRY_SAFE, HeaderValue::from_static(said));
-        }
+        let said = match self {
+            Self::Dropped(_) => headers::AGAIN,
+            Self::Request(error) if !error.is_user() => headers::BROKEN,
+            error if error.retry_safe() => "true",
+            _ => return,
+        };
+        response.headers_mut().insert(headers::RETRY_SAFE, HeaderValue::from_static(said));
     }
 
     /// The code of the reset, where the next hop has reset the stream before it answered.

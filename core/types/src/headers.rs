@@ -35,11 +35,13 @@ pub const OVERRIDES: [&str; 7] =
 pub const L5D_PREFIX: &str = "l5d-";
 /// Appended by gateways: `by=<gateway id>;for=<client id>;host=<svc:port>;proto=https`.
 pub const FORWARDED: &str = "forwarded";
-/// On a mesh proxy's own answer: nothing of the request reached an application, or it may be repeated all the same. The
-/// value is `true`, or [`AGAIN`] where the same endpoint may be tried.
+/// On a mesh proxy's own answer, whether the request may be tried elsewhere: `true` where nothing of it reached an
+/// application, [`AGAIN`] or [`BROKEN`]. Proxies of the mesh drop it from what applications say, and before clients.
 pub const RETRY_SAFE: &str = "isthmus-retry-safe";
-/// A value of [`RETRY_SAFE`]: only the connection to the application was lost.
+/// A value of [`RETRY_SAFE`]: a kept connection to the application ended; the request may be repeated, there or elsewhere.
 pub const AGAIN: &str = "again";
+/// A value of [`RETRY_SAFE`]: the connection to the application broke, and nobody knows how far the request got.
+pub const BROKEN: &str = "broken";
 
 /// ALPN protocol of connections that begin with a transport header.
 pub const TRANSPORT_ALPN: &[u8] = b"transport.l5d.io/v1";

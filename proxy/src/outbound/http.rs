@@ -277,7 +277,7 @@ impl Service {
 /// Whether an attempt failed with its connection, here or between the endpoint's proxy and the application.
 fn lost_its_connection(attempt: &Result<Answer, Error>) -> bool {
     match attempt {
-        Ok(answer) => answer.response.headers().get(&RETRY_SAFE).is_some_and(|said| said == headers::AGAIN),
+        Ok(answer) => answer.response.headers().get(&RETRY_SAFE).is_some_and(|said| said != "true"),
         Err(error) => matches!(error, Error::Request(_) | Error::NotSent(_) | Error::Dropped(_)),
     }
 }

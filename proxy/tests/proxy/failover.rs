@@ -239,6 +239,38 @@ async fn a_kept_connection_that_closes_as_it_is_used_again_costs_no_request_that
     }
 }
 
+/// Reads a request and is gone, as an application that was killed.
+async fn dying() -> SocketAddr {
+    let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let addr = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move { stream.read(&mut [0; 1024]).await });
+        }
+    });
+    addr
+}
+
+#[tokio::test]
+async fn requests_lost_with_their_application_are_answered_by_the_next_tier_if_they_may_be_repeated() {
+    let (near, far) = ("near.catalog:80", "far.catalog:80");
+    let mesh = Mesh::new().await;
+    let app = dying().await;
+    let server = mesh.proxy(Setup { app, ..Setup::default() }).await;
+    let (other, _far) = named("far").await;
+    mesh.destinations.set_policy(VIRTUAL, tiers(&[near, far])).await;
+    mesh.destinations.set_endpoints(far, vec![endpoint(other)]).await;
+    let client = client(&mesh).await;
+    for near_endpoint in [endpoint(app), through(&server, app)] {
+        mesh.destinations.set_endpoints(near, vec![near_endpoint]).await;
+        assert_eq!(ask(&client).await, "far");
+        let request = Request::post("/").header("host", "catalog").body(Full::default()).unwrap();
+        let response = send(client.out().await, Version::HTTP_11, request).await.unwrap();
+        assert_eq!(response.status(), 502);
+        assert!(!response.headers().contains_key("isthmus-retry-safe"));
+    }
+}
+
 /// The policy with ejection after three failures in a row.
 fn with_accrual(mut policy: mesh_api::outbound::OutboundPolicy) -> mesh_api::outbound::OutboundPolicy {
     use mesh_api::outbound::{ExponentialBackoff, FailureAccrual, failure_accrual, proxy_protocol::Kind};

@@ -8,6 +8,7 @@ use crate::http::{orig_proto, upgrade};
 use crate::outbound::endpoint::{Hint, Transport};
 use ::http::uri::Authority;
 use ::http::{HeaderValue, Request, Response, StatusCode, Version, header, request};
+use mesh_types::headers;
 
 /// What is kept of a body for another endpoint, whatever the route says of retries.
 pub(super) const KEPT: usize = 64 * 1024;
@@ -112,7 +113,8 @@ impl Client {
 
     /// Makes a response one that the client understands.
     pub(super) fn finish(&self, response: &mut Response<Body>) {
-        if response.headers_mut().remove(&RETRY_SAFE).is_some() {
+        let said = response.headers_mut().remove(&RETRY_SAFE);
+        if said.is_some_and(|said| said != headers::BROKEN) {
             response.extensions_mut().insert(RetrySafe);
         }
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {

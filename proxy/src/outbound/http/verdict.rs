@@ -6,7 +6,8 @@
 //! - a kept connection ended as an idempotent request was on its way: always, on another endpoint, or the same where
 //!   there is no other;
 //! - the route's retry policy covers the outcome: as often as it says, within its limits and the destination's budget;
-//! - the connection broke after the request was written, so that nobody knows whether it was carried out: only where
+//! - a connection, ours or that of the endpoint's proxy to its application, broke after the request was written, so that
+//!   nobody knows whether it was carried out: only where
 //!   doing it twice is like doing it once (RFC 9110, 9.2.2), and only on a route with tiers, whose owner has asked for
 //!   failover; once, within the budget. A request of another method is answered with the error.
 
@@ -19,6 +20,7 @@ use crate::outbound::metrics::RouteMetrics;
 use crate::outbound::policy::Retry;
 use ::http::{Response, StatusCode};
 use mesh_balance::RetryBudget;
+use mesh_types::headers;
 use std::error::Error as _;
 use std::time::{Duration, Instant};
 
@@ -84,9 +86,10 @@ impl<'a> Attempts<'a> {
 
     /// What to do after an attempt.
     pub(super) fn after(&mut self, result: &Result<Answer, Error>) -> Step {
+        let idempotent = self.template.is_idempotent();
         let verdict = match result {
-            Ok(answer) => of_response(&answer.response, answer.grpc_status(), self.retry),
-            Err(error) => of_error(error, self.retry, self.template.is_idempotent()),
+            Ok(answer) => of_response(&answer.response, answer.grpc_status(), self.retry, idempotent),
+            Err(error) => of_error(error, self.retry, idempotent),
         };
         match verdict {
             Verdict::Final => {
@@ -153,13 +156,23 @@ fn covers(retry: &Retry, status: StatusCode, grpc: Option<u16>) -> bool {
     }
 }
 
-fn of_response(response: &Response<Body>, grpc: Option<u16>, retry: Option<&Retry>) -> Verdict {
-    if response.headers().contains_key(&RETRY_SAFE) {
+fn of_response(
+    response: &Response<Body>,
+    grpc: Option<u16>,
+    retry: Option<&Retry>,
+    idempotent: bool,
+) -> Verdict {
+    let said = response.headers().get(&RETRY_SAFE);
+    let broken = said.is_some_and(|said| said == headers::BROKEN);
+    if said.is_some() && !broken {
         return Verdict::Refused;
     }
     let grpc = grpc.filter(|code| *code != 0);
-    let again = retry.is_some_and(|retry| covers(retry, response.status(), grpc));
-    if again { Verdict::Covered } else { Verdict::Final }
+    match retry {
+        Some(retry) if covers(retry, response.status(), grpc) => Verdict::Covered,
+        _ if broken && idempotent => Verdict::Broken,
+        _ => Verdict::Final,
+    }
 }
 
 fn of_error(error: &Error, retry: Option<&Retry>, idempotent: bool) -> Verdict {

@@ -19,18 +19,26 @@ fn connect() -> Error {
 #[test]
 fn what_reached_no_application_goes_elsewhere_whatever_the_method() {
     let marked = response(503, Some(("isthmus-retry-safe", "true")));
-    assert_eq!(of_response(&marked, None, None), Verdict::Refused);
+    assert_eq!(of_response(&marked, None, None, false), Verdict::Refused);
     assert_eq!(of_error(&connect(), None, false), Verdict::Unheard);
 }
 
 #[test]
+fn what_was_lost_with_its_application_goes_elsewhere_only_where_it_may_be_repeated() {
+    let lost = response(502, Some(("isthmus-retry-safe", "broken")));
+    assert_eq!(of_response(&lost, None, None, true), Verdict::Broken);
+    assert_eq!(of_response(&lost, None, None, false), Verdict::Final);
+    assert_eq!(of_response(&lost, None, Some(&retry()), false), Verdict::Covered);
+}
+
+#[test]
 fn responses_are_tried_again_only_by_policy() {
-    assert_eq!(of_response(&response(503, None), None, None), Verdict::Final);
-    assert_eq!(of_response(&response(503, None), None, Some(&retry())), Verdict::Covered);
-    assert_eq!(of_response(&response(404, None), None, Some(&retry())), Verdict::Final);
-    assert_eq!(of_response(&response(200, None), Some(14), Some(&retry())), Verdict::Covered);
-    assert_eq!(of_response(&response(200, None), Some(0), Some(&retry())), Verdict::Final);
-    assert_eq!(of_response(&response(200, None), Some(5), Some(&retry())), Verdict::Final);
+    assert_eq!(of_response(&response(503, None), None, None, true), Verdict::Final);
+    assert_eq!(of_response(&response(503, None), None, Some(&retry()), true), Verdict::Covered);
+    assert_eq!(of_response(&response(404, None), None, Some(&retry()), true), Verdict::Final);
+    assert_eq!(of_response(&response(200, None), Some(14), Some(&retry()), true), Verdict::Covered);
+    assert_eq!(of_response(&response(200, None), Some(0), Some(&retry()), true), Verdict::Final);
+    assert_eq!(of_response(&response(200, None), Some(5), Some(&retry()), true), Verdict::Final);
 }
 
 #[test]
