@@ -88,3 +88,21 @@ fn the_gateway_of_our_own_cluster_and_trust_domain_is_trusted_unless_others_are_
     env.set("ISTHMUS_INBOUND_GATEWAY_IDENTITIES", "not a name");
     assert!(Config::parse(&env).unwrap_err().to_string().contains("ISTHMUS_INBOUND_GATEWAY_IDENTITIES"));
 }
+
+#[test]
+fn windows_fill_long_paths_unless_they_are_named_for_both_sides_or_for_one() {
+    let windows = |env: &Env| {
+        let config = Config::parse(env).unwrap();
+        [config.inbound.http, config.outbound.http].map(|h| (h.h2_stream_window, h.h2_connection_window))
+    };
+    let mut env = complete();
+    assert_eq!(windows(&env), [(4 << 20, 32 << 20); 2]);
+    env.set("LINKERD2_PROXY_HTTP2_INITIAL_STREAM_WINDOW_SIZE", "65535");
+    env.set("LINKERD2_PROXY_HTTP2_INITIAL_CONNECTION_WINDOW_SIZE", "1048576");
+    assert_eq!(windows(&env), [(65_535, 1 << 20); 2]);
+    env.set("LINKERD2_PROXY_INBOUND_SERVER_HTTP2_INITIAL_STREAM_WINDOW_SIZE", "100000");
+    assert_eq!(windows(&env), [(100_000, 1 << 20), (65_535, 1 << 20)]);
+    env.set("LINKERD2_PROXY_OUTBOUND_SERVER_HTTP2_INITIAL_CONNECTION_WINDOW_SIZE", "2147483648");
+    let error = Config::parse(&env).unwrap_err().to_string();
+    assert!(error.contains("OUTBOUND_SERVER_HTTP2_INITIAL_CONNECTION_WINDOW_SIZE"), "{error}");
+}
