@@ -27,7 +27,7 @@ use bytes::BytesMut;
 use mesh_net::{
     ClientHello, Http, OriginalDst, PrefixedIo, Sniffed, client_hello, http as http_preface, sniff,
 };
-use mesh_tls::{MeshTls, ServerTlsStream, client_identity, negotiated_transport};
+use mesh_tls::{MeshTls, TlsStream};
 use metrics::InboundMetrics;
 use policies::{Policies, PolicyReceiver};
 use policy::{Client, ClientTls, Protocol, ServerPolicy};
@@ -46,7 +46,7 @@ const SWEEP: Duration = Duration::from_secs(2);
 /// An accepted connection, with what detection has read.
 type PlainIo = PrefixedIo<Metered<TcpStream>>;
 /// An accepted connection whose TLS ends here.
-type TlsIo = ServerTlsStream<PlainIo>;
+type TlsIo = TlsStream<PlainIo>;
 
 /// The inbound side of one worker.
 pub struct Inbound {
@@ -84,7 +84,7 @@ impl Side for Inbound {
         let skip_tls = !direct && matches!(policy.borrow().protocol, Protocol::Opaque);
         let accepted = self.accept_tls(Metered::detached(tcp), skip_tls).await?;
         let tls = match &accepted {
-            Accepted::Mesh(io) => ClientTls::Mesh(client_identity(io.get_ref().1)),
+            Accepted::Mesh(io) => ClientTls::Mesh(io.peer_identity()),
             Accepted::Plain(_, tls) => tls.clone(),
             Accepted::Silent(_) => ClientTls::None,
         };
@@ -145,8 +145,8 @@ impl Inbound {
     ) -> Result<(), Error> {
         match accepted {
             Accepted::Mesh(mut io) => {
-                io.get_mut().0.get_mut().attach(tcp.read.clone(), tcp.written.clone());
-                if direct || negotiated_transport(io.get_ref().1) {
+                io.get_mut().get_mut().attach(tcp.read.clone(), tcp.written.clone());
+                if direct || io.negotiated_transport() {
                     self.serve_direct(*io, client, target).await
                 } else {
                     self.serve_port(*io, client, target, policy).await

@@ -6,17 +6,19 @@ mod bundle;
 mod mesh;
 mod pem;
 mod plain;
+mod sessions;
+mod stream;
 
 pub use authority::{Authority, CsrError, SignedLeaf, generate_csr, handshake_refusal, verify_csr};
 pub use bundle::{CertificateInfo, TrustBundle, certificate_info};
-pub use mesh::{Alpn, CertificateRequest, MeshTls, client_identity, negotiated_transport, peer_info};
+pub use mesh::{Acceptor, Alpn, CertificateRequest, Connector, MeshTls};
 pub use pem::PemPair;
 pub use plain::{Subject, client_connector, client_connector_insecure, peer_subject, server_acceptor};
 
-pub use rustls::ServerConnection;
+pub use sessions::Sessions;
+pub use stream::TlsStream;
+
 pub use rustls_pki_types::{CertificateDer, ServerName};
-pub use tokio_rustls::client::TlsStream as ClientTlsStream;
-pub use tokio_rustls::server::TlsStream as ServerTlsStream;
 pub use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use rustls::crypto::CryptoProvider;

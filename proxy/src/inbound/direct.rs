@@ -7,14 +7,14 @@ use crate::drain::Drain;
 use crate::error::Error;
 use futures::future::LocalBoxFuture;
 use mesh_net::{Http, SessionProtocol, TransportHeader};
-use mesh_tls::{ServerTlsStream, negotiated_transport};
+use mesh_tls::TlsStream;
 use mesh_types::Identity;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use tokio::time::timeout;
 
 /// The stream of a direct connection, after its header.
-pub type DirectIo = ServerTlsStream<PlainIo>;
+pub type DirectIo = TlsStream<PlainIo>;
 
 /// A connection that names a service: verified, authorized by the policy of our own port, its header read.
 pub struct DirectConnection {
@@ -46,7 +46,7 @@ impl Inbound {
         local_addr: SocketAddr,
     ) -> Result<(), Error> {
         let client_id = client.identity().cloned().ok_or(Error::IdentityRequired)?;
-        if !negotiated_transport(io.get_ref().1) {
+        if !io.negotiated_transport() {
             return Err(Error::TransportHeader("the client did not offer one by ALPN".to_owned()));
         }
         let limit = self.config.inbound.detect_timeout;

@@ -11,7 +11,7 @@ use mesh_net::{OriginalDst, TransportHeader};
 use mesh_proxy::GatewayFactory;
 use mesh_proxy::config::{Config, Env};
 use mesh_proxy::run::{Options, run};
-use mesh_tls::{Alpn, Authority, ClientTlsStream, MeshTls, TrustBundle};
+use mesh_tls::{Alpn, Authority, MeshTls, TlsStream, TrustBundle};
 use socket2::{Domain, Socket, Type};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -262,14 +262,14 @@ impl Proxy {
     }
 
     /// A redirected connection with mesh TLS.
-    pub(crate) async fn meshed(&self, client: &str) -> ClientTlsStream<TcpStream> {
+    pub(crate) async fn meshed(&self, client: &str) -> TlsStream<TcpStream> {
         let connector = self.mesh.trust.credentials(client).connector(Alpn::None).unwrap();
         let name = mesh_tls::server_name(&self.identity).unwrap();
         connector.connect(name, self.plain().await).await.unwrap()
     }
 
     /// A direct connection with mesh TLS, and a transport header if there is one.
-    pub(crate) async fn direct(&self, header: Option<TransportHeader>) -> ClientTlsStream<TcpStream> {
+    pub(crate) async fn direct(&self, header: Option<TransportHeader>) -> TlsStream<TcpStream> {
         self.direct_as(CLIENT, header).await
     }
 
@@ -278,7 +278,7 @@ impl Proxy {
         &self,
         client: &str,
         header: Option<TransportHeader>,
-    ) -> ClientTlsStream<TcpStream> {
+    ) -> TlsStream<TcpStream> {
         let connector = self.mesh.trust.credentials(client).connector(Alpn::Transport).unwrap();
         let stream = TcpStream::connect(self.direct_addr()).await.unwrap();
         let mut tls =

@@ -20,12 +20,12 @@ async fn identity_service(trust: &Trust, name: &str) -> u16 {
     let signer = Signer { issuer: Arc::clone(&trust.issuer), lifetime: Duration::from_secs(60) };
     let service =
         serve(signer, TrustService::default(), PolicyService::default(), Destinations::default()).await;
-    let acceptor = trust.credentials(name).acceptor().unwrap();
+    let acceptor = Arc::new(trust.credentials(name).acceptor().unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
+            let acceptor = Arc::clone(&acceptor);
             tokio::spawn(async move {
                 let mut client = acceptor.accept(stream).await?;
                 let mut server = TcpStream::connect(service).await?;

@@ -8,8 +8,8 @@ async fn handshake(
     connector: TlsConnector,
     name: &str,
 ) -> (
-    std::io::Result<ServerTlsStream<tokio::io::DuplexStream>>,
-    std::io::Result<ClientTlsStream<tokio::io::DuplexStream>>,
+    std::io::Result<tokio_rustls::server::TlsStream<tokio::io::DuplexStream>>,
+    std::io::Result<tokio_rustls::client::TlsStream<tokio::io::DuplexStream>>,
 ) {
     let (a, b) = tokio::io::duplex(64 * 1024);
     let name = server_name(name).unwrap();

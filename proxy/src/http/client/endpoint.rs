@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt as _;
 
 /// HTTP/2 connections to one endpoint.
 const MAX_HTTP2_CONNECTIONS: usize = 4;
@@ -60,7 +61,8 @@ impl Pool {
     /// it worked.
     pub(crate) async fn warm(self: &Rc<Self>, keep: bool) -> bool {
         if !keep {
-            return self.to.connect(None, Admission::Trial).await.is_ok();
+            let Ok(mut io) = self.to.connect(None, Admission::Trial).await else { return false };
+            return io.flush().await.is_ok();
         }
         if self.to.transport.hint == Hint::Http2 {
             return self.connect_http2(Admission::Trial).await.is_ok();

@@ -5,7 +5,7 @@ use crate::metered::Metered;
 use crate::outbound::endpoint::Transport;
 use crate::outbound::metrics::{EndpointMetrics, OpenConnection};
 use mesh_net::{SessionProtocol, SocketOptions, TransportHeader};
-use mesh_tls::{Alpn, ClientTlsStream, MeshTls};
+use mesh_tls::{Alpn, MeshTls, Sessions, TlsStream};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -49,12 +49,13 @@ enum Io {
     /// Plaintext.
     Plain(Metered<TcpStream>),
     /// Mutual TLS.
-    Tls(Box<ClientTlsStream<Metered<TcpStream>>>),
+    Tls(Box<TlsStream<Metered<TcpStream>>>),
 }
 
 pub(super) struct Connector {
     settings: Rc<Settings>,
     metrics: Rc<EndpointMetrics>,
+    sessions: Sessions,
 }
 
 impl PeerIo {
@@ -73,7 +74,7 @@ impl PeerIo {
 
 impl Connector {
     pub(super) fn new(settings: Rc<Settings>, metrics: Rc<EndpointMetrics>) -> Self {
-        Self { settings, metrics }
+        Self { settings, metrics, sessions: Sessions::default() }
     }
 
     /// Connects; `session` is what the transport header says is inside.
@@ -98,7 +99,11 @@ impl Connector {
         let Some((_, name)) = &to.tls else { return Ok(PeerIo::new(Io::Plain(io), &self.metrics)) };
         let failed = |reason: String| Error::Tls { addr, reason };
         let alpn = if to.header.is_some() { Alpn::Transport } else { Alpn::None };
-        let connector = self.settings.tls.connector(alpn).map_err(|error| failed(error.to_string()))?;
+        let connector = self
+            .settings
+            .tls
+            .connector_to(&self.sessions, alpn)
+            .map_err(|error| failed(error.to_string()))?;
         let limit = limit + TLS_ALLOWANCE;
         let mut io = timeout(limit, connector.connect(name.clone(), io))
             .await
@@ -106,11 +111,8 @@ impl Connector {
             .map_err(|error| failed(error.to_string()))?;
         if let Some((port, name)) = &to.header {
             let header = TransportHeader { port: *port, name: name.clone(), protocol: session };
-            let sent = async {
-                io.write_all(&header.encode()).await?;
-                io.flush().await
-            };
-            sent.await.map_err(|source| Error::Connect { addr, source })?;
+            // It goes out with the first bytes.
+            io.write_all(&header.encode()).await.map_err(|source| Error::Connect { addr, source })?;
         }
         Ok(PeerIo::new(Io::Tls(Box::new(io)), &self.metrics))
     }
