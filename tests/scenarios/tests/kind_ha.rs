@@ -12,13 +12,15 @@ const PODS: usize = 150;
 /// A small machine starts about one injected pod a second.
 const MINUTES: Duration = Duration::from_secs(900);
 
+/// With `--ha` a proxy asks for a tenth of a core, of which small nodes have not enough for so many.
 fn many(cluster: &Cluster) {
     let manifests = format!(
         "apiVersion: v1\nkind: Service\nmetadata: {{ name: many, namespace: {NS} }}\nspec:\n  \
          selector: {{ app: many }}\n  ports: [{{ name: http, port: 80, targetPort: http, appProtocol: http }}]\n---\n\
          apiVersion: apps/v1\nkind: Deployment\nmetadata: {{ name: many, namespace: {NS} }}\nspec:\n  \
-         replicas: {PODS}\n  selector: {{ matchLabels: {{ app: many }} }}\n  template:\n    \
-         metadata: {{ labels: {{ app: many }} }}\n    spec:\n      \
+         replicas: {PODS}\n  selector: {{ matchLabels: {{ app: many }} }}\n  template:\n    metadata:\n      \
+         labels: {{ app: many }}\n      annotations:\n        config.linkerd.io/proxy-cpu-request: 5m\n        \
+         config.linkerd.io/proxy-memory-request: 10Mi\n    spec:\n      \
          topologySpreadConstraints:\n        - maxSkew: 5\n          topologyKey: kubernetes.io/hostname\n          \
          whenUnsatisfiable: ScheduleAnyway\n          labelSelector: {{ matchLabels: {{ app: many }} }}\n      \
          containers:\n        - name: many\n          image: isthmus/demo:0.1.0\n          args: [catalog]\n          \
