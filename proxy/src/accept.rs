@@ -4,12 +4,11 @@
 //! - Before it comes to that, connections beyond a limit are closed at once: a connection takes two descriptors, its own
 //!   and that of the next hop, and what was accepted must be able to go on.
 
-use crate::config::Sockets;
 use crate::drain::Drain;
 use crate::error::Error;
 use crate::shared::Shared;
 use mesh_metrics::{Counter, CounterFamily, Gauge, Labels};
-use mesh_net::{OriginalDst, SocketOptions, normalize, tune};
+use mesh_net::{OriginalDst, normalize};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -66,9 +65,6 @@ pub(crate) trait Side: 'static {
 
     /// Where connections were going.
     fn original_dst(&self) -> &OriginalDst;
-
-    /// Options of accepted connections.
-    fn sockets(&self) -> &Sockets;
 }
 
 /// The path of an accepted connection up to where the directions part.
@@ -79,14 +75,9 @@ async fn serve<S: Side>(side: Rc<S>, drain: Drain, tcp: TcpStream, peer: SocketA
         Ok(target) => target,
         Err(error) => return tracing::info!(%peer, %error, "no original destination"),
     };
-    let sockets = side.sockets();
-    let options =
-        SocketOptions { keepalive: sockets.accept_keepalive, user_timeout: sockets.accept_user_timeout };
-    let served = match tune(&tcp, &options) {
-        Ok(()) => side.serve(tcp, peer, target).await,
-        Err(error) => Err(error.into()),
+    let Err(error) = side.serve(tcp, peer, target).await else {
+        return tracing::debug!(%peer, %target, "connection ended");
     };
-    let Err(error) = served else { return tracing::debug!(%peer, %target, "connection ended") };
     side.failed(target, &error);
     // Clients leave as they like; probes do by reset.
     if matches!(error, Error::Io(_)) {

@@ -16,7 +16,7 @@ pub(crate) use metrics::errno;
 
 use crate::accept::Side;
 use crate::access_log::AccessLog;
-use crate::config::{Config, Sockets};
+use crate::config::Config;
 use crate::drain::Drain;
 use crate::error::Error;
 use crate::metered::Metered;
@@ -104,10 +104,6 @@ impl Side for Inbound {
 
     fn original_dst(&self) -> &OriginalDst {
         &self.original_dst
-    }
-
-    fn sockets(&self) -> &Sockets {
-        &self.config.inbound.sockets
     }
 }
 

@@ -18,7 +18,7 @@ mod tcp;
 pub use http::{RetrySafe, Service};
 
 use crate::accept::Side;
-use crate::config::{Config, Sockets};
+use crate::config::Config;
 use crate::drain::Drain;
 use crate::error::Error;
 use crate::http::client::Settings;
@@ -76,10 +76,6 @@ impl Side for Outbound {
 
     fn original_dst(&self) -> &OriginalDst {
         &self.original_dst
-    }
-
-    fn sockets(&self) -> &Sockets {
-        &self.config.outbound.sockets
     }
 }
 

@@ -16,7 +16,7 @@ use crate::outbound::discovery::Discovery;
 use crate::shared::Shared;
 use crate::worker::{self, Worker};
 use mesh_metrics::{Labels, Registry, register_process};
-use mesh_net::OriginalDst;
+use mesh_net::{OriginalDst, SocketOptions};
 use mesh_runtime::LogHandle;
 use mesh_tls::MeshTls;
 use std::net::SocketAddr;
@@ -239,7 +239,8 @@ async fn drain(reason: &str, shared: &Shared, ready: &Readiness, stop_accepting:
 
 fn listen(what: &'static str, addr: SocketAddr) -> Result<TcpListener, Error> {
     const BACKLOG: u32 = 128;
-    mesh_net::listen(addr, BACKLOG).map_err(|error| start(what, format!("{addr}: {error}")))
+    mesh_net::listen(addr, BACKLOG, &SocketOptions::default())
+        .map_err(|error| start(what, format!("{addr}: {error}")))
 }
 
 async fn evict(registry: Registry, retain: Duration) {

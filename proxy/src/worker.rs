@@ -1,6 +1,7 @@
 //! One worker: a thread, a runtime, listeners, and both sides of the proxy.
 
 use crate::accept::Acceptor;
+use crate::config::Sockets;
 use crate::error::Error;
 use crate::inbound::policies::Policies;
 use crate::inbound::{DirectHandler, Inbound};
@@ -8,7 +9,7 @@ use crate::outbound::Outbound;
 use crate::outbound::discovery::Discovery;
 use crate::shared::Shared;
 use mesh_metrics::{Labels, Registry};
-use mesh_net::OriginalDst;
+use mesh_net::{OriginalDst, SocketOptions};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -73,13 +74,12 @@ impl Worker {
         started: &mpsc::UnboundedSender<Result<(), Error>>,
     ) -> Result<(), Error> {
         let config = Arc::clone(&self.shared.config);
-        let inbound_listener =
-            open("inbound listener", config.inbound.listen, config.inbound.sockets.backlog)?;
+        let inbound_listener = open("inbound listener", config.inbound.listen, &config.inbound.sockets)?;
         let outbound_listeners = config
             .outbound
             .listen
             .iter()
-            .map(|addr| open("outbound listener", *addr, config.outbound.sockets.backlog))
+            .map(|addr| open("outbound listener", *addr, &config.outbound.sockets))
             .collect::<Result<Vec<_>, _>>()?;
         let _ = started.send(Ok(()));
 
@@ -127,6 +127,9 @@ fn observe(registry: &Registry, index: usize, metrics: RuntimeMetrics) {
     );
 }
 
-fn open(what: &'static str, addr: SocketAddr, backlog: u32) -> Result<TcpListener, Error> {
-    mesh_net::listen(addr, backlog).map_err(|error| Error::Start { what, reason: format!("{addr}: {error}") })
+fn open(what: &'static str, addr: SocketAddr, sockets: &Sockets) -> Result<TcpListener, Error> {
+    let options =
+        SocketOptions { keepalive: sockets.accept_keepalive, user_timeout: sockets.accept_user_timeout };
+    mesh_net::listen(addr, sockets.backlog, &options)
+        .map_err(|error| Error::Start { what, reason: format!("{addr}: {error}") })
 }

@@ -16,21 +16,22 @@ pub struct SocketOptions {
 }
 
 /// Listens on `addr`; several listeners of one process may share it (`SO_REUSEPORT`), the kernel spreads connections.
+/// Accepted connections have the options of the listener, so that nothing is left to set for each.
 ///
 /// `[::]` takes IPv4 too; where the host has no IPv6, `0.0.0.0` is used instead.
 ///
 /// # Errors
 /// What the kernel says. Must be called within a tokio runtime.
-pub fn listen(addr: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
-    match bind(addr, backlog) {
+pub fn listen(addr: SocketAddr, backlog: u32, options: &SocketOptions) -> io::Result<TcpListener> {
+    match bind(addr, backlog, options) {
         Err(error) if addr.ip().is_unspecified() && addr.is_ipv6() && lacks_ipv6(&error) => {
-            bind((Ipv4Addr::UNSPECIFIED, addr.port()).into(), backlog)
+            bind((Ipv4Addr::UNSPECIFIED, addr.port()).into(), backlog, options)
         }
         result => result,
     }
 }
 
-fn bind(addr: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+fn bind(addr: SocketAddr, backlog: u32, options: &SocketOptions) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     if addr.is_ipv6() {
         socket.set_only_v6(!addr.ip().is_unspecified())?;
@@ -38,6 +39,7 @@ fn bind(addr: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
+    apply(&SockRef::from(&socket), options)?;
     socket.bind(&addr.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     TcpListener::from_std(socket.into())
@@ -57,14 +59,6 @@ pub async fn connect(addr: SocketAddr, options: &SocketOptions) -> io::Result<Tc
     let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     apply(&SockRef::from(&socket), options)?;
     socket.connect(addr).await
-}
-
-/// Sets the options of an accepted connection.
-///
-/// # Errors
-/// What the kernel says.
-pub fn tune(stream: &TcpStream, options: &SocketOptions) -> io::Result<()> {
-    apply(&SockRef::from(stream), options)
 }
 
 fn apply(socket: &SockRef<'_>, options: &SocketOptions) -> io::Result<()> {

@@ -2,21 +2,33 @@ use super::*;
 
 #[tokio::test]
 async fn workers_share_a_port() {
-    let first = listen("127.0.0.1:0".parse().unwrap(), 16).unwrap();
-    let addr = first.local_addr().unwrap();
-    listen(addr, 16).unwrap();
-    let options = SocketOptions {
-        keepalive: Some(Duration::from_secs(10)),
-        user_timeout: Some(Duration::from_secs(30)),
+    let options = SocketOptions::default();
+    let first = listen("127.0.0.1:0".parse().unwrap(), 16, &options).unwrap();
+    listen(first.local_addr().unwrap(), 16, &options).unwrap();
+}
+
+#[tokio::test]
+async fn both_ends_of_a_connection_have_their_options() {
+    let options = |seconds| SocketOptions {
+        keepalive: Some(Duration::from_secs(seconds)),
+        user_timeout: Some(Duration::from_secs(3 * seconds)),
     };
-    let client = connect(addr, &options).await.unwrap();
-    assert!(client.nodelay().unwrap());
-    assert_eq!(SockRef::from(&client).tcp_user_timeout().unwrap(), Some(Duration::from_secs(30)));
+    let listener = listen("127.0.0.1:0".parse().unwrap(), 16, &options(20)).unwrap();
+    let client = connect(listener.local_addr().unwrap(), &options(10)).await.unwrap();
+    let (server, _) = listener.accept().await.unwrap();
+    for (stream, seconds) in [(&client, 10), (&server, 20)] {
+        let socket = SockRef::from(stream);
+        assert!(stream.nodelay().unwrap());
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(seconds));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(seconds));
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(3 * seconds)));
+    }
 }
 
 #[tokio::test]
 async fn the_wildcard_takes_both_families() {
-    let listener = listen("[::]:0".parse().unwrap(), 16).unwrap();
+    let listener = listen("[::]:0".parse().unwrap(), 16, &SocketOptions::default()).unwrap();
     let port = listener.local_addr().unwrap().port();
     let client = connect(SocketAddr::from(([127, 0, 0, 1], port)), &SocketOptions::default()).await.unwrap();
     let (server, peer) = listener.accept().await.unwrap();
