@@ -22,7 +22,7 @@ pub enum Body {
     /// Frames from a connection.
     Incoming(Incoming),
     /// Frames that someone accounts for.
-    Observed(Box<Observed>),
+    Observed(Box<Observed<dyn Observe>>),
     /// A copy of a body that may have to be sent again.
     Replay(Box<crate::http::replay::Copy>),
     /// Frames that must all come before a deadline.
@@ -48,11 +48,11 @@ pub trait Observe {
     fn end(&mut self, end: End<'_>);
 }
 
-/// A body and its observer.
-pub struct Observed {
+/// A body and its observer, in one piece of memory.
+pub struct Observed<O: ?Sized + Observe> {
     inner: Body,
-    observer: Box<dyn Observe>,
     ended: bool,
+    observer: O,
 }
 
 impl Body {
@@ -64,13 +64,12 @@ impl Body {
 
     /// Lets `observer` see every frame and the end. An already finished body ends at once.
     #[must_use]
-    pub fn observed(self, observer: impl Observe + 'static) -> Self {
-        let mut observer: Box<dyn Observe> = Box::new(observer);
+    pub fn observed(self, mut observer: impl Observe + 'static) -> Self {
         if self.is_end_stream() {
             observer.end(End::Complete(None));
             return self;
         }
-        Self::Observed(Box::new(Observed { inner: self, observer, ended: false }))
+        Self::Observed(Box::new(Observed { inner: self, ended: false, observer }))
     }
 }
 
@@ -130,7 +129,7 @@ impl HttpBody for Body {
     }
 }
 
-impl Observed {
+impl<O: ?Sized + Observe> Observed<O> {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         match &frame {
@@ -159,14 +158,14 @@ impl Observed {
     }
 }
 
-impl Drop for Observed {
+impl<O: ?Sized + Observe> Drop for Observed<O> {
     fn drop(&mut self) {
         let end = if self.inner.is_end_stream() { End::Complete(None) } else { End::Dropped };
         self.end(end);
     }
 }
 
-impl fmt::Debug for Observed {
+impl<O: ?Sized + Observe> fmt::Debug for Observed<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Observed").field("inner", &self.inner).finish_non_exhaustive()
     }

@@ -15,6 +15,7 @@ mod place;
 pub mod policy;
 mod tcp;
 
+use http::Resolved;
 pub use http::{RetrySafe, Service};
 
 use crate::accept::Side;
@@ -33,7 +34,7 @@ use endpoint::Backend;
 use mesh_net::{
     Http, OriginalDst, PrefixedIo, Sniffed, SocketOptions, http as http_preface, normalize, sniff,
 };
-use metrics::{Accepted, OutboundMetrics};
+use metrics::{AcceptedMetrics, OutboundMetrics};
 use policy::{Protocol, Snapshot};
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -57,13 +58,18 @@ pub struct Outbound {
     common: Rc<Common>,
     original_dst: OriginalDst,
     balancers: RefCell<AHashMap<usize, Rc<Balancer>>>,
+    /// By the address of the snapshot, which each holds.
+    resolved: RefCell<AHashMap<*const Snapshot, Rc<Resolved>>>,
+    accepted: RefCell<AHashMap<SocketAddr, Rc<AcceptedMetrics>>>,
 }
 
 impl Side for Outbound {
     async fn serve(self: &Rc<Self>, tcp: TcpStream, _: SocketAddr, target: SocketAddr) -> Result<(), Error> {
         self.refuse_loop(&tcp, target)?;
-        let Accepted { read, written, mut open } = self.common.metrics.accepted(target);
-        let result = self.serve_target(Metered::new(tcp, read, written), target).await;
+        let metrics = self.accepted(target);
+        let mut open = metrics.connected();
+        let io = Metered::new(tcp, metrics.read.clone(), metrics.written.clone());
+        let result = self.serve_target(io, target).await;
         if let Err(Error::Io(error)) = &result {
             open.failed(error);
         }
@@ -106,6 +112,8 @@ impl Outbound {
             discovery,
             original_dst,
             balancers: RefCell::default(),
+            resolved: RefCell::default(),
+            accepted: RefCell::default(),
         });
         tokio::task::spawn_local(sweep(Rc::downgrade(&outbound)));
         outbound
@@ -150,7 +158,7 @@ impl Outbound {
         io: &mut Metered<TcpStream>,
         buf: &mut BytesMut,
         limit: Duration,
-        snapshot: &Snapshot,
+        snapshot: &Arc<Snapshot>,
     ) -> Result<Option<Http>, Error> {
         let began = Instant::now();
         let (result, version) = match sniff(io, buf, limit, http_preface).await? {
@@ -159,7 +167,7 @@ impl Outbound {
             Sniffed::Found(None) | Sniffed::Eof => ("not_http", None),
             Sniffed::Timeout => ("read_timeout", None),
         };
-        self.common.metrics.detected(result, &snapshot.parent, began.elapsed());
+        self.resolved(snapshot).parent.detected(result, began.elapsed());
         Ok(version)
     }
 
@@ -181,7 +189,7 @@ impl Outbound {
     pub fn service(self: &Rc<Self>, version: Http, name: String, snapshots: SnapshotReceiver) -> Rc<Service> {
         if let Some(snapshot) = &*snapshots.borrow() {
             let protocol = if version == Http::Http1 { "http/1" } else { "http/2" };
-            self.common.metrics.protocol(protocol, &snapshot.parent);
+            self.resolved(snapshot).parent.protocol(protocol);
         }
         Service::new(Rc::clone(self), version, name, snapshots)
     }
@@ -194,6 +202,19 @@ impl Outbound {
     /// The drain signal of the proxy.
     pub fn drain(&self) -> &Drain {
         &self.drain
+    }
+
+    /// The series of connections to `target`, kept while it is used.
+    fn accepted(&self, target: SocketAddr) -> Rc<AcceptedMetrics> {
+        let mut accepted = self.accepted.borrow_mut();
+        Rc::clone(accepted.entry(target).or_insert_with(|| Rc::new(self.common.metrics.accepted(target))))
+    }
+
+    /// What is resolved of a snapshot, kept while connections use it.
+    fn resolved(&self, snapshot: &Arc<Snapshot>) -> Rc<Resolved> {
+        let mut all = self.resolved.borrow_mut();
+        let make = || Resolved::of(snapshot, &self.common.metrics);
+        Rc::clone(all.entry(Arc::as_ptr(snapshot)).or_insert_with(make))
     }
 
     fn balancer(&self, backend: &Arc<Backend>) -> Rc<Balancer> {
@@ -228,6 +249,9 @@ async fn sweep(outbound: Weak<Outbound>) {
     loop {
         tokio::time::sleep(SWEEP).await;
         let Some(outbound) = outbound.upgrade() else { return };
+        // What no connection uses is looked up again by the next one.
+        outbound.resolved.borrow_mut().retain(|_, resolved| Rc::strong_count(resolved) > 1);
+        outbound.accepted.borrow_mut().retain(|_, accepted| Rc::strong_count(accepted) > 1);
         let mut balancers = outbound.balancers.borrow_mut();
         balancers.retain(|_, balancer| !balancer.is_orphan());
         for balancer in balancers.values() {

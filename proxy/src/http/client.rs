@@ -10,7 +10,7 @@ pub use io::PeerIo;
 use crate::body::{Body, End, Observe};
 use crate::error::Error;
 use crate::http::upgrade;
-use crate::rt::LocalExec;
+use crate::rt::{ConnExec, ConnStreams};
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -22,6 +22,7 @@ use std::error::Error as _;
 use std::future::Future;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -93,6 +94,13 @@ struct Idle {
     since: Instant,
 }
 
+impl Idle {
+    /// Whether it is open and was used since `oldest`.
+    fn is_usable(&self, oldest: Option<Instant>) -> bool {
+        !self.sender.is_closed() && oldest.is_none_or(|oldest| self.since > oldest)
+    }
+}
+
 #[derive(Clone)]
 struct Http2 {
     sender: http2::SendRequest<Body>,
@@ -127,13 +135,14 @@ impl<C: Connect> Connections<C> {
         let mut http2 = self.http2.borrow_mut();
         http2.retain(|c| !c.sender.is_closed());
         let mut idle = self.idle.borrow_mut();
-        self.retain_fresh(&mut idle);
+        let oldest = self.oldest();
+        idle.retain(|i| i.is_usable(oldest));
         !idle.is_empty() || !http2.is_empty()
     }
 
-    fn retain_fresh(&self, idle: &mut Vec<Idle>) {
-        let oldest = Instant::now().checked_sub(self.to.terms().idle_timeout);
-        idle.retain(|i| !i.sender.is_closed() && oldest.is_none_or(|oldest| i.since > oldest));
+    /// When an idle connection must have been used to be kept.
+    fn oldest(&self) -> Option<Instant> {
+        Instant::now().checked_sub(self.to.terms().idle_timeout)
     }
 
     async fn send_http1(self: &Rc<Self>, mut request: Request<Body>) -> Result<Response<Body>, Error> {
@@ -163,11 +172,17 @@ impl<C: Connect> Connections<C> {
         }
     }
 
+    /// The connection that was used last and is ready again. Those below it are left for [`Self::close_idle`].
     fn pooled(&self) -> Option<http1::SendRequest<Body>> {
         let mut idle = self.idle.borrow_mut();
-        self.retain_fresh(&mut idle);
-        let ready = idle.iter().rposition(|i| i.sender.is_ready())?;
-        Some(idle.remove(ready).sender)
+        let mut oldest = None;
+        loop {
+            let last = idle.iter().rposition(|i| i.sender.is_ready() || i.sender.is_closed())?;
+            let found = idle.remove(last);
+            if found.is_usable(*oldest.get_or_insert_with(|| self.oldest())) {
+                return Some(found.sender);
+            }
+        }
     }
 
     async fn connect_http1(&self, admission: Admission) -> Result<http1::SendRequest<Body>, Error> {
@@ -261,7 +276,8 @@ impl<C: Connect> Connections<C> {
     async fn add_http2(&self, admission: Admission) -> Result<Http2, Error> {
         let io = self.to.connect(Some(SessionProtocol::Http2), admission).await?;
         let terms = self.to.terms();
-        let mut builder = http2::Builder::new(LocalExec);
+        let exec = ConnExec::default();
+        let mut builder = http2::Builder::new(exec.clone());
         builder
             .timer(TokioTimer::new())
             .initial_stream_window_size(terms.stream_window)
@@ -280,10 +296,12 @@ impl<C: Connect> Connections<C> {
             .handshake(TokioIo::new(io))
             .await
             .map_err(|source| Error::Handshake { addr: self.to.addr(), source })?;
+        let mut streams = ConnStreams::of(&exec);
         tokio::task::spawn_local(async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = streams.until(pin!(connection)).await {
                 tracing::debug!(%error, "connection failed");
             }
+            streams.finish().await;
         });
         let connection = Http2 { sender, streams: Rc::new(Cell::new(0)) };
         self.http2.borrow_mut().push(connection.clone());

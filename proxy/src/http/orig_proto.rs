@@ -26,6 +26,11 @@ pub struct Carried {
 
 /// Drops the fields that speak of one connection only, and those that `connection` names.
 pub fn strip_connection_headers(headers: &mut HeaderMap) {
+    // Most messages have none: one look at each name is cheaper than a lookup of each field.
+    let of_connection = |name: &HeaderName| *name == header::TE || CONNECTION_HEADERS.contains(name);
+    if !headers.keys().any(of_connection) {
+        return;
+    }
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -43,26 +48,27 @@ pub fn strip_connection_headers(headers: &mut HeaderMap) {
     }
 }
 
-/// Turns an HTTP/1 request into an HTTP/2 request that says what it was. Does nothing to HTTP/2.
+/// Turns an HTTP/1 request without fields that speak of one connection ([`strip_connection_headers`]) into an HTTP/2
+/// request that says what it was. Does nothing to HTTP/2.
 ///
 /// `authority` stands in where the request names none.
-pub fn upgrade_request<B>(request: &mut Request<B>, authority: &Authority) {
-    let version = match request.version() {
-        Version::HTTP_10 => "HTTP/1.0",
-        Version::HTTP_11 => "HTTP/1.1",
+pub fn upgrade_request<B>(request: &mut Request<B>, authority: impl FnOnce() -> Option<Authority>) {
+    let absolute = request.uri().authority().is_some();
+    let was = match (request.version(), absolute) {
+        (Version::HTTP_10, false) => "HTTP/1.0",
+        (Version::HTTP_11, false) => "HTTP/1.1",
+        (Version::HTTP_10, true) => "HTTP/1.0; absolute-form",
+        (Version::HTTP_11, true) => "HTTP/1.1; absolute-form",
         _ => return,
     };
-    let absolute = request.uri().authority().is_some();
-    let value = if absolute { format!("{version}; {ABSOLUTE_FORM}") } else { version.to_owned() };
-    if let Ok(value) = HeaderValue::from_str(&value) {
-        request.headers_mut().insert(ORIG_PROTO, value);
-    }
+    request.headers_mut().insert(ORIG_PROTO, HeaderValue::from_static(was));
     if !absolute {
-        let host =
-            request.headers().get(header::HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
-        set_authority(request, host.as_ref().unwrap_or(authority));
+        let host = request.headers().get(header::HOST);
+        let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+        if let Some(authority) = host.or_else(authority) {
+            set_authority(request, &authority);
+        }
     }
-    strip_connection_headers(request.headers_mut());
     *request.version_mut() = Version::HTTP_2;
 }
 

@@ -7,7 +7,7 @@ use crate::drain::Drain;
 use crate::error::{Error, StreamReset};
 use crate::http::frames::{Flood, FrameGuard};
 use crate::http::guard::{Guard, Limits, Violation, Watch};
-use crate::rt::LocalExec;
+use crate::rt::{ConnExec, ConnStreams};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -161,7 +161,8 @@ where
             }
         }
     });
-    let mut builder = http2::Builder::new(LocalExec);
+    let exec = ConnExec::default();
+    let mut builder = http2::Builder::new(exec.clone());
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
@@ -176,11 +177,12 @@ where
         builder.keep_alive_interval(interval).keep_alive_timeout(timeout);
     }
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+    let mut streams = ConnStreams::of(&exec);
     let ended = tokio::select! {
-        result = connection.as_mut() => result,
+        result = streams.until(connection.as_mut()) => result,
         () = drain.draining() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            streams.until(connection).await
         }
     };
     match flood.get() {

@@ -14,7 +14,7 @@ use crate::drain::Drain;
 use crate::error::{Error, is_grpc};
 use crate::http::server::{self, Handler};
 use crate::http::{orig_proto, upgrade};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use mesh_net::Http;
 use mesh_rules::{ShortCircuit, apply_request};
 use std::cell::{Cell, RefCell};
@@ -24,9 +24,14 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+const RETRY_SAFE: HeaderName = HeaderName::from_static(mesh_types::headers::RETRY_SAFE);
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
 /// What all requests of one connection share.
 struct Connection {
     client: Client,
+    /// What requests say of the client.
+    client_id: Option<HeaderValue>,
     target: SocketAddr,
     policy: PolicyReceiver,
     app: Rc<App>,
@@ -68,6 +73,7 @@ impl Inbound {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let connection = Rc::new(Connection {
+            client_id: headers::client_id(client.identity()),
             client,
             target,
             policy,
@@ -139,7 +145,8 @@ impl Connection {
             return Ok(answer);
         }
         let metrics = permit.metrics;
-        headers::sanitize(request.headers_mut(), self.client.identity(), &self.config.inbound.gateways);
+        let (identity, id) = (self.client.identity(), self.client_id.as_ref());
+        headers::sanitize(request.headers_mut(), identity, id, &self.config.inbound.gateways);
         let client_upgrade = upgrade::of_request(&mut request);
         let http1 = request.version() != Version::HTTP_2;
         if http1 && client_upgrade.is_none() {
@@ -159,7 +166,7 @@ impl Connection {
             }
         };
         // That nothing reached an application is for proxies to say.
-        response.headers_mut().remove(mesh_types::headers::RETRY_SAFE);
+        response.headers_mut().remove(&RETRY_SAFE);
         upgrade::join(client_upgrade, connect, &mut response, &self.drain, || self.withdrawn(head));
         if let Some(carried) = carried {
             orig_proto::mark_response(&mut response, carried);
@@ -350,7 +357,8 @@ impl Observe for ResponseObserver {
         };
         let grpc = self.grpc.then_some(self.grpc_status.unwrap_or(GRPC_UNKNOWN));
         let key = ResponseKey { status: self.status, grpc, error };
-        self.metrics.responded(key, self.started.elapsed(), self.completed.get().elapsed());
+        let now = Instant::now();
+        self.metrics.responded(key, now - self.started, now - self.completed.get());
     }
 }
 
@@ -367,5 +375,5 @@ fn head_of(request: &Request<Body>) -> Request<()> {
 const GRPC_UNKNOWN: u16 = 2;
 
 fn grpc_status(headers: &HeaderMap) -> Option<u16> {
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+    headers.get(&GRPC_STATUS)?.to_str().ok()?.parse().ok()
 }

@@ -108,8 +108,13 @@ impl Balancer {
     }
 
     /// Picks an endpoint that was not `tried`, without waiting.
-    pub(super) fn pick(&self, backend: &Arc<Backend>, tried: &[SocketAddr], for_: Use) -> Option<Ticket> {
-        let now = Instant::now();
+    pub(super) fn pick(
+        &self,
+        backend: &Arc<Backend>,
+        tried: &[SocketAddr],
+        for_: Use,
+        now: Instant,
+    ) -> Option<Ticket> {
         // The series are there from the first use, so that they see the first endpoints.
         self.metrics(backend, for_);
         self.refresh(backend, now);

@@ -9,7 +9,7 @@ mod verdict;
 use super::Outbound;
 use super::balancer::Use;
 use super::discovery::SnapshotReceiver;
-use super::metrics::{BackendMetrics, Ended, RouteMetrics};
+use super::metrics::{BackendMetrics, Ended, OutboundMetrics, ParentMetrics, RouteMetrics};
 use super::policy::{Distribution, Http as HttpPolicy, HttpRule, Protocol, RouteBackend, Snapshot, Terms};
 use crate::body::Body;
 use crate::error::{Error, is_grpc};
@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use verdict::{Attempts, Step};
 
-/// Routes, or routes and hosts, whose metric handles one connection keeps.
+/// Routes, or routes and hosts, whose metric handles are kept for a snapshot.
 const MAX_RESOLVED: usize = 256;
 
 const RETRY_SAFE: HeaderName = HeaderName::from_static(headers::RETRY_SAFE);
@@ -45,14 +45,16 @@ pub struct Service {
     version: Http,
     name: String,
     snapshots: SnapshotReceiver,
-    resolved: RefCell<Resolved>,
+    resolved: RefCell<Option<Rc<Resolved>>>,
 }
 
-/// Metric handles of the routes in force; made again when the snapshot changes.
-#[derive(Default)]
-struct Resolved {
-    snapshot: Option<Arc<Snapshot>>,
-    routes: Vec<Rc<ResolvedRule>>,
+/// Metric handles of the routes of a snapshot, which a worker's connections to a destination share: to look them up for
+/// every connection would cost more than the connection.
+pub(super) struct Resolved {
+    snapshot: Arc<Snapshot>,
+    /// The series of connections.
+    pub(super) parent: ParentMetrics,
+    routes: RefCell<Vec<Rc<ResolvedRule>>>,
 }
 
 /// What all attempts of one request have in common.
@@ -61,6 +63,14 @@ struct Exchange<'a> {
     template: &'a Template,
     clock: Option<&'a Rc<Clock>>,
     grpc: bool,
+}
+
+impl Resolved {
+    /// Nothing is resolved yet.
+    pub(super) fn of(snapshot: &Arc<Snapshot>, metrics: &OutboundMetrics) -> Rc<Self> {
+        let (parent, snapshot) = (metrics.parent(&snapshot.parent), Arc::clone(snapshot));
+        Rc::new(Self { snapshot, parent, routes: RefCell::default() })
+    }
 }
 
 /// A rule with its metric handles. Holding the rule keeps its address, and those of its backends, its own.
@@ -240,24 +250,33 @@ impl Service {
         rule: &Arc<HttpRule>,
         hostname: Option<&str>,
     ) -> Rc<ResolvedRule> {
-        let resolved = &mut *self.resolved.borrow_mut();
-        if !resolved.snapshot.as_ref().is_some_and(|known| Arc::ptr_eq(known, snapshot)) {
-            *resolved = Resolved { snapshot: Some(Arc::clone(snapshot)), routes: Vec::new() };
-        }
+        let resolved = self.resolved(snapshot);
+        let mut routes = resolved.routes.borrow_mut();
         let same = |known: &&Rc<ResolvedRule>| {
             Arc::ptr_eq(&known.rule, rule) && known.hostname.as_deref() == hostname
         };
-        if let Some(found) = resolved.routes.iter().find(same) {
+        if let Some(found) = routes.iter().find(same) {
             return Rc::clone(found);
         }
-        if resolved.routes.len() >= MAX_RESOLVED {
-            resolved.routes.clear();
+        if routes.len() >= MAX_RESOLVED {
+            routes.clear();
         }
         let hostname = hostname.map(ToOwned::to_owned);
         let metrics = self.outbound.common.metrics.route(&named(&rule.labels, hostname.as_ref()), rule.grpc);
         let found = ResolvedRule { rule: Arc::clone(rule), hostname, metrics, backends: RefCell::default() };
-        resolved.routes.push(Rc::new(found));
-        Rc::clone(&resolved.routes[resolved.routes.len() - 1])
+        routes.push(Rc::new(found));
+        Rc::clone(&routes[routes.len() - 1])
+    }
+
+    /// What is resolved of a snapshot.
+    fn resolved(&self, snapshot: &Arc<Snapshot>) -> Rc<Resolved> {
+        let mut current = self.resolved.borrow_mut();
+        if let Some(known) = current.as_ref().filter(|known| Arc::ptr_eq(&known.snapshot, snapshot)) {
+            return Rc::clone(known);
+        }
+        let found = self.outbound.resolved(snapshot);
+        *current = Some(Rc::clone(&found));
+        found
     }
 
     fn backend_metrics(&self, route: &ResolvedRule, backend: &RouteBackend) -> Rc<BackendMetrics> {

@@ -6,15 +6,16 @@ mod endpoint;
 mod route;
 
 pub(super) use balancer::{BalancerMetrics, P2cUpdate};
-pub(super) use endpoint::Outcome;
+pub(super) use endpoint::{AcceptedMetrics, Outcome};
 pub(crate) use endpoint::{EndpointMetrics, OpenConnection};
 pub(super) use route::{BackendMetrics, Ended, RouteMetrics, TcpRouteMetrics};
 
 use crate::error::Error;
 use balancer::BalancerFamilies;
 use endpoint::EndpointFamilies;
-use mesh_metrics::{Counter, CounterFamily, HistogramFamily, Labels, Registry};
+use mesh_metrics::{Counter, CounterFamily, Histogram, HistogramFamily, Labels, Registry};
 use route::{RouteFamilies, TcpRouteFamilies};
+use std::cell::{OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -38,11 +39,12 @@ pub(super) struct OutboundMetrics {
     detect_seconds: HistogramFamily,
 }
 
-/// The series of accepted connections to a destination.
-pub(super) struct Accepted {
-    pub(super) read: Counter,
-    pub(super) written: Counter,
-    pub(super) open: OpenConnection,
+/// The series of connections to one parent of routes.
+pub(super) struct ParentMetrics {
+    families: OutboundMetrics,
+    labels: Labels,
+    seen: RefCell<Vec<((&'static str, &'static str), Counter)>>,
+    seconds: OnceCell<Histogram>,
 }
 
 impl OutboundMetrics {
@@ -77,15 +79,14 @@ impl OutboundMetrics {
         self.endpoints.endpoint(labels)
     }
 
-    /// A connection to a destination was accepted.
-    pub(super) fn accepted(&self, target: SocketAddr) -> Accepted {
+    /// The series of connections accepted for a destination.
+    pub(super) fn accepted(&self, target: SocketAddr) -> AcceptedMetrics {
         let labels = Labels::from_iter([("direction", "outbound"), ("peer", "src")])
             .with("target_addr", target.to_string())
             .with("target_ip", target.ip().to_string())
             .with("target_port", target.port().to_string())
             .with("tls", "loopback");
-        let (read, written, open) = self.endpoints.connection(&labels);
-        Accepted { read, written, open }
+        self.endpoints.accepted(labels)
     }
 
     /// The series of a route; gRPC routes have families of their own.
@@ -128,15 +129,36 @@ impl OutboundMetrics {
         self.tcp_errors.get(&error_labels(target, error)).inc();
     }
 
+    /// The series of connections to a parent of routes.
+    pub(super) fn parent(&self, labels: &Labels) -> ParentMetrics {
+        let (families, labels) = (self.clone(), labels.clone());
+        ParentMetrics { families, labels, seen: RefCell::default(), seconds: OnceCell::new() }
+    }
+}
+
+impl ParentMetrics {
     /// A connection speaks this.
-    pub(super) fn protocol(&self, protocol: &'static str, parent: &Labels) {
-        self.protocols.get(&Labels::from_iter([("protocol", protocol)]).extend(pairs(parent))).inc();
+    pub(super) fn protocol(&self, protocol: &'static str) {
+        self.inc(("protocol", protocol), |families| {
+            let labels = Labels::from_iter([("protocol", protocol)]).extend(pairs(&self.labels));
+            families.protocols.get(&labels)
+        });
     }
 
     /// HTTP detection ended.
-    pub(super) fn detected(&self, result: &'static str, parent: &Labels, after: Duration) {
-        self.detected.get(&parent.with("result", result)).inc();
-        self.detect_seconds.get(parent).observe(after.as_secs_f64());
+    pub(super) fn detected(&self, result: &'static str, after: Duration) {
+        self.inc(("result", result), |families| families.detected.get(&self.labels.with("result", result)));
+        let seconds = self.seconds.get_or_init(|| self.families.detect_seconds.get(&self.labels));
+        seconds.observe(after.as_secs_f64());
+    }
+
+    fn inc(&self, what: (&'static str, &'static str), find: impl FnOnce(&OutboundMetrics) -> Counter) {
+        let mut seen = self.seen.borrow_mut();
+        let known = seen.iter().position(|(known, _)| *known == what).unwrap_or_else(|| {
+            seen.push((what, find(&self.families)));
+            seen.len() - 1
+        });
+        seen[known].1.inc();
     }
 }
 

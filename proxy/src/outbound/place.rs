@@ -31,10 +31,13 @@ impl Outbound {
         tried: &[SocketAddr],
         for_: Use,
     ) -> Result<Place<'a>, Error> {
-        if let Distribution::First(tiers, _) = distribution {
-            discovered(tiers).await;
+        let mut now = Instant::now();
+        if let Distribution::First(tiers, _) = distribution
+            && discovered(tiers, now).await
+        {
+            now = Instant::now();
         }
-        if let Some(place) = self.try_place(distribution, tried, for_) {
+        if let Some(place) = self.try_place(distribution, tried, for_, now) {
             return Ok(place);
         }
         let backends = distribution.backends();
@@ -65,10 +68,11 @@ impl Outbound {
         loop {
             // Either is only a reason to look again.
             let _ = tokio::time::timeout(LOOK_AGAIN, backend.recovered.notified()).await;
-            if let Some(place) = self.try_place(distribution, tried, for_) {
+            let now = Instant::now();
+            if let Some(place) = self.try_place(distribution, tried, for_, now) {
                 return Ok(place);
             }
-            if Instant::now() < deadline {
+            if now < deadline {
                 continue;
             }
             if backend.is_busy() {
@@ -86,10 +90,11 @@ impl Outbound {
         distribution: &'a Distribution,
         tried: &[SocketAddr],
         for_: Use,
+        now: Instant,
     ) -> Option<Place<'a>> {
         let pick = |backend: &'a RouteBackend| {
             let balancer = self.balancer(&backend.backend);
-            let ticket = balancer.pick(&backend.backend, tried, for_)?;
+            let ticket = balancer.pick(&backend.backend, tried, for_, now)?;
             let failfast = &backend.backend.failfast;
             if failfast.load(Relaxed) && failfast.swap(false, Relaxed) {
                 balancer.metrics(&backend.backend, for_).gate(true);
@@ -98,8 +103,8 @@ impl Outbound {
         };
         match distribution {
             Distribution::Empty => None,
+            Distribution::First(tiers, _) if tiers.len() == 1 => pick(&tiers[0]),
             Distribution::First(tiers, shared) => {
-                let now = Instant::now();
                 let standing = |b: &RouteBackend| b.backend.standing(now).unwrap_or(Standing::Down);
                 let standings: SmallVec<[Standing; 8]> = tiers.iter().map(standing).collect();
                 let first = match choose(&standings, &shared.passed) {
@@ -158,20 +163,23 @@ impl Distribution {
     }
 }
 
-/// Waits for tiers of which nothing is known, as long as no better one is up.
-async fn discovered(tiers: &[RouteBackend]) {
+/// Waits for tiers of which nothing is known, as long as no better one is up. Says whether it did.
+async fn discovered(tiers: &[RouteBackend], now: Instant) -> bool {
+    let mut waited = false;
     for tier in tiers {
-        match tier.backend.standing(Instant::now()) {
-            Some(Standing::Up) => return,
+        match tier.backend.standing(now) {
+            Some(Standing::Up) => break,
             Some(_) => {}
             None => {
+                waited = true;
                 tier.backend.known(PENDING).await;
                 if tier.backend.standing(Instant::now()) == Some(Standing::Up) {
-                    return;
+                    break;
                 }
             }
         }
     }
+    waited
 }
 
 fn reasons(backends: &[&RouteBackend]) -> String {

@@ -24,7 +24,7 @@ impl Outbound {
     {
         let unknown = || Error::NoEndpoints("a destination that is not known yet".into());
         let snapshot = first(&mut snapshots, DISCOVERY_TIMEOUT).await.ok_or_else(unknown)?;
-        self.common.metrics.protocol("opaq", &snapshot.parent);
+        self.resolved(&snapshot).parent.protocol("opaq");
         if let Some(reason) = snapshot.forbidden() {
             return Err(Error::Forbidden(reason.to_owned().into()));
         }
@@ -55,8 +55,9 @@ impl Outbound {
             let started = Instant::now();
             match ticket.peer().pool.open().await {
                 Ok(io) => {
-                    ticket.answered(started.elapsed());
-                    ticket.settle(Outcome::SUCCESS);
+                    let now = Instant::now();
+                    ticket.answered(now - started, now);
+                    ticket.settle(Outcome::SUCCESS, now);
                     return Ok((io, ticket));
                 }
                 Err(error) => {

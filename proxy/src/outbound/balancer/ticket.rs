@@ -56,17 +56,17 @@ impl Ticket {
         &self.peer
     }
 
-    /// A response began after this time.
-    pub(in crate::outbound) fn answered(&self, after: Duration) {
-        self.peer.load.ewma.borrow_mut().record(after, Instant::now());
+    /// A response began after this time, now.
+    pub(in crate::outbound) fn answered(&self, after: Duration, now: Instant) {
+        self.peer.load.ewma.borrow_mut().record(after, now);
     }
 
     /// How the use went, for failure accrual and load; the first word counts.
-    pub(in crate::outbound) fn settle(&self, outcome: Outcome) {
+    pub(in crate::outbound) fn settle(&self, outcome: Outcome, now: Instant) {
         if self.settled.replace(true) {
             return;
         }
-        let (setup, now) = (&self.backend.setup, Instant::now());
+        let setup = &self.backend.setup;
         if let Some(penalty) = setup.ewma.penalty.filter(|_| outcome.failed || outcome.limited) {
             self.peer.load.ewma.borrow_mut().penalize(penalty.of(outcome.retry_after), now);
         }

@@ -5,10 +5,11 @@ use crate::body::{Body, End, Observe};
 use crate::error::Error;
 use crate::outbound::balancer::{Outcome, Ticket};
 use crate::outbound::metrics::{self, BackendMetrics, Ended};
-use ::http::{HeaderMap, Response, StatusCode, header};
+use ::http::{HeaderMap, HeaderName, Response, StatusCode, header};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// What gRPC says of a response without a status that can be read.
 const UNKNOWN: u16 = 2;
 /// The gRPC status of a server that has too much to do.
@@ -36,13 +37,14 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Judges the response's head; gRPC is judged by its trailers unless the head has the status already.
+    /// Judges the response's head, which came `now`; gRPC is judged by its trailers unless the head has the status
+    /// already.
     pub(super) fn of(
         ticket: Ticket,
         backend: Rc<BackendMetrics>,
         response: &Response<Body>,
         grpc: bool,
-        started: Instant,
+        (started, now): (Instant, Instant),
     ) -> Self {
         let (status, map) = (response.status(), response.headers());
         let grpc_status = if grpc { grpc_status(map) } else { None };
@@ -50,7 +52,7 @@ impl Account {
         let retry_after = if asked { retry_after(map) } else { None };
         let account = Self { ticket, backend, route: None, status, grpc, grpc_status, retry_after, started };
         if !grpc || status != StatusCode::OK || grpc_status.is_some() {
-            account.settle(false);
+            account.settle(false, now);
         }
         account
     }
@@ -66,7 +68,7 @@ impl Account {
     /// The trailers have come before the body was given to anybody.
     pub(super) fn told(&mut self, grpc_status: Option<u16>) {
         self.grpc_status = Some(grpc_status.unwrap_or(UNKNOWN));
-        self.settle(false);
+        self.settle(false, Instant::now());
     }
 
     /// The client gets this response.
@@ -84,19 +86,20 @@ impl Account {
         self.end(End::Failed(error));
     }
 
-    fn settle(&self, broken: bool) {
-        self.ticket.settle(Outcome {
+    fn settle(&self, broken: bool, now: Instant) {
+        let outcome = Outcome {
             failed: broken || !is_success(self.status, self.grpc_status),
             limited: is_limited(self.status, self.grpc_status),
             retry_after: self.retry_after,
-        });
+        };
+        self.ticket.settle(outcome, now);
     }
 
-    fn ended(&self, error: &'static str) {
+    fn ended(&self, error: &'static str, now: Instant) {
         let ended = Ended { status: Some(self.status), grpc: self.grpc_status, error };
-        self.backend.ended(ended, self.started.elapsed());
+        self.backend.ended(ended, now - self.started);
         if let Some(route) = &self.route {
-            route.rule.metrics.ended(ended, route.began.elapsed());
+            route.rule.metrics.ended(ended, now - route.began);
         }
     }
 }
@@ -107,6 +110,7 @@ impl Observe for Account {
     }
 
     fn end(&mut self, end: End<'_>) {
+        let now = Instant::now();
         let error = match end {
             End::Complete(trailers) => {
                 self.grpc_status = trailers.and_then(grpc_status).or(self.grpc_status);
@@ -114,16 +118,16 @@ impl Observe for Account {
             }
             End::Failed(error) => error.label(),
             // The client has lost interest, which says nothing about the endpoint.
-            End::Dropped => return self.ended(CANCELED),
+            End::Dropped => return self.ended(CANCELED, now),
         };
         if self.grpc {
             self.grpc_status.get_or_insert(UNKNOWN);
         }
-        self.settle(!error.is_empty());
-        self.ended(error);
+        self.settle(!error.is_empty(), now);
+        self.ended(error, now);
         let success = error.is_empty() && is_success(self.status, self.grpc_status);
         let outcome = metrics::Outcome { status: self.status, grpc: self.grpc_status, success };
-        self.ticket.peer().metrics.response(outcome, self.started.elapsed().as_secs_f64() * 1000.0);
+        self.ticket.peer().metrics.response(outcome, (now - self.started).as_secs_f64() * 1000.0);
     }
 }
 
@@ -139,7 +143,7 @@ fn is_limited(status: StatusCode, grpc: Option<u16>) -> bool {
 }
 
 pub(super) fn grpc_status(headers: &HeaderMap) -> Option<u16> {
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+    headers.get(&GRPC_STATUS)?.to_str().ok()?.parse().ok()
 }
 
 /// For how long a server asks to be left alone: `Retry-After` in seconds (a date counts as nothing said), or gRPC's

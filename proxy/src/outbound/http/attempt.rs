@@ -74,10 +74,7 @@ impl Template {
             override_authority(&mut request, authority);
         }
         if request.version() != Version::HTTP_2 && to.hint == Hint::Http2 && !self.upgrade {
-            let fallback = to.dial.to_string();
-            let fallback = Authority::try_from(fallback.as_str())
-                .map_err(|_| Error::InvalidRequest("no host".to_owned()))?;
-            orig_proto::upgrade_request(&mut request, &fallback);
+            orig_proto::upgrade_request(&mut request, || Authority::try_from(to.dial.to_string()).ok());
         } else if request.version() == Version::HTTP_10 && !self.upgrade {
             // Connections to endpoints are kept alive.
             *request.version_mut() = Version::HTTP_11;

@@ -77,19 +77,20 @@ impl Sending<'_> {
                 let ended = Ended { error: error.label(), ..Ended::default() };
                 metrics.ended(ended, started.elapsed());
                 if blames_endpoint(&error) {
-                    ticket.settle(Outcome::FAILURE);
+                    ticket.settle(Outcome::FAILURE, Instant::now());
                 }
                 return Err(error);
             }
         };
-        ticket.answered(started.elapsed());
+        let now = Instant::now();
+        ticket.answered(now - started, now);
         orig_proto::restore_response(&mut response);
         if ticket.peer().endpoint.transport.tls.is_none() {
             // Only proxies of the mesh are believed that nothing reached an application.
             response.headers_mut().remove(&RETRY_SAFE);
         }
         apply_response(&backend.filters, response.headers_mut());
-        let account = Account::of(ticket, metrics, &response, grpc, started);
+        let account = Account::of(ticket, metrics, &response, grpc, (started, now));
         Ok(Answer { response, account })
     }
 }
@@ -113,7 +114,7 @@ fn blames_endpoint(error: &Error) -> bool {
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         if !self.over && self.clock.is_some_and(|clock| clock.expired()) {
-            self.ticket.settle(Outcome::FAILURE);
+            self.ticket.settle(Outcome::FAILURE, Instant::now());
             let error = Error::RequestTimeout(Duration::ZERO).label();
             self.metrics.ended(Ended { error, ..Ended::default() }, self.started.elapsed());
         }

@@ -8,6 +8,7 @@ use mesh_metrics::{
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
 
 /// Upper bounds of `response_latency_ms` (Linkerd's).
 const LATENCY_MS: &[f64] = &[
@@ -35,21 +36,34 @@ pub(crate) struct EndpointMetrics {
     pub(crate) read: Counter,
     /// Bytes written.
     pub(crate) written: Counter,
-    opened: Counter,
-    open: Gauge,
-    closed: CounterFamily,
-    tcp: Labels,
+    connections: Arc<Connections>,
     responses: CounterFamily,
     latency: HistogramFamily,
     labels: Labels,
     seen: RefCell<Vec<(Outcome, Counter, Histogram)>>,
 }
 
-/// A connection that is counted while it is open, and by its end.
-pub(crate) struct OpenConnection {
+/// The series of connections accepted for one destination.
+pub(in crate::outbound) struct AcceptedMetrics {
+    /// Bytes read.
+    pub(in crate::outbound) read: Counter,
+    /// Bytes written.
+    pub(in crate::outbound) written: Counter,
+    connections: Arc<Connections>,
+}
+
+/// The series of connections with the same labels.
+struct Connections {
+    opened: Counter,
     open: Gauge,
     closed: CounterFamily,
+    closed_well: OnceLock<Counter>,
     labels: Labels,
+}
+
+/// A connection that is counted while it is open, and by its end.
+pub(crate) struct OpenConnection {
+    among: Arc<Connections>,
     errno: &'static str,
 }
 
@@ -87,12 +101,9 @@ impl EndpointFamilies {
         let tcp = labels.with("peer", "dst");
         Rc::new(EndpointMetrics {
             requests: self.requests.get(labels),
-            opened: self.open.get(&tcp),
-            open: self.open_now.get(&tcp),
-            closed: self.closed.clone(),
             read: self.read.get(&tcp),
             written: self.written.get(&tcp),
-            tcp,
+            connections: Connections::new(self, tcp),
             responses: self.responses.clone(),
             latency: self.latency.clone(),
             labels: labels.clone(),
@@ -100,19 +111,51 @@ impl EndpointFamilies {
         })
     }
 
-    /// A connection was opened: read, written, and what counts it.
-    pub(super) fn connection(&self, labels: &Labels) -> (Counter, Counter, OpenConnection) {
-        self.open.get(labels).inc();
-        let open = OpenConnection::new(self.open_now.get(labels), self.closed.clone(), labels.clone());
-        (self.read.get(labels), self.written.get(labels), open)
+    /// The series of accepted connections.
+    pub(super) fn accepted(&self, labels: Labels) -> AcceptedMetrics {
+        AcceptedMetrics {
+            read: self.read.get(&labels),
+            written: self.written.get(&labels),
+            connections: Connections::new(self, labels),
+        }
+    }
+}
+
+impl Connections {
+    fn new(families: &EndpointFamilies, labels: Labels) -> Arc<Self> {
+        Arc::new(Self {
+            opened: families.open.get(&labels),
+            open: families.open_now.get(&labels),
+            closed: families.closed.clone(),
+            closed_well: OnceLock::new(),
+            labels,
+        })
+    }
+
+    fn connected(self: &Arc<Self>) -> OpenConnection {
+        self.opened.inc();
+        self.open.inc();
+        OpenConnection { among: Arc::clone(self), errno: "" }
+    }
+
+    fn closed(&self, errno: &'static str) {
+        let closed = || self.closed.get(&self.labels.with("errno", errno));
+        self.open.dec();
+        if errno.is_empty() { self.closed_well.get_or_init(closed).inc() } else { closed().inc() }
+    }
+}
+
+impl AcceptedMetrics {
+    /// A connection was accepted.
+    pub(in crate::outbound) fn connected(&self) -> OpenConnection {
+        self.connections.connected()
     }
 }
 
 impl EndpointMetrics {
     /// A connection was made.
     pub(crate) fn connected(&self) -> OpenConnection {
-        self.opened.inc();
-        OpenConnection::new(self.open.clone(), self.closed.clone(), self.tcp.clone())
+        self.connections.connected()
     }
 
     /// A response has ended after this many milliseconds.
@@ -135,11 +178,6 @@ impl EndpointMetrics {
 }
 
 impl OpenConnection {
-    fn new(open: Gauge, closed: CounterFamily, labels: Labels) -> Self {
-        open.inc();
-        Self { open, closed, labels, errno: "" }
-    }
-
     /// Reading or writing failed; the first failure is what ended it.
     pub(crate) fn failed(&mut self, error: &io::Error) {
         if self.errno.is_empty() {
@@ -150,7 +188,6 @@ impl OpenConnection {
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.open.dec();
-        self.closed.get(&self.labels.with("errno", self.errno)).inc();
+        self.among.closed(self.errno);
     }
 }
