@@ -162,7 +162,8 @@ impl<C: Connect> Connections<C> {
                 },
             }
         }
-        let mut sender = self.connect_http1(Admission::Normal).await?;
+        // Connecting is rare and its future large: every request would have room for it.
+        let mut sender = Box::pin(self.connect_http1(Admission::Normal)).await?;
         match sender.try_send_request(request).await {
             Ok(response) => Ok(self.received(response, sender, leaves_http)),
             Err(mut error) => Err(match error.take_message() {
@@ -221,7 +222,8 @@ impl<C: Connect> Connections<C> {
         loop {
             let mut connection = match self.least_loaded() {
                 Some(connection) => connection,
-                None => self.connect_http2(Admission::Normal).await?,
+                // Connecting is rare and its future large: every request would have room for it.
+                None => Box::pin(self.connect_http2(Admission::Normal)).await?,
             };
             let stream = Stream::begin(&connection.streams);
             match connection.sender.try_send_request(request).await {

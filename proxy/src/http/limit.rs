@@ -109,10 +109,9 @@ impl Clock {
 /// Those of `work`, and the limit that was passed.
 pub async fn within<T>(
     clock: Option<&Clock>,
-    work: impl Future<Output = Result<T, Error>>,
+    mut work: Pin<&mut impl Future<Output = Result<T, Error>>>,
 ) -> Result<T, Error> {
     let Some(clock) = clock else { return work.await };
-    let mut work = pin!(work);
     let mut alarm = pin!(sleep_until(clock.alarm()));
     loop {
         tokio::select! {

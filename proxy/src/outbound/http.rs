@@ -29,6 +29,7 @@ use send::{Answer, Sending};
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -121,7 +122,8 @@ impl Service {
         }
         let attempts =
             Attempts::new(&template, terms.retry.as_ref(), &snapshot.budget, &route.metrics, tiered);
-        let answer = match limit::within(clock.as_deref(), self.attempts(&exchange, attempts)).await {
+        let attempts = pin!(self.attempts(&exchange, attempts));
+        let answer = match limit::within(clock.as_deref(), attempts).await {
             Ok(answer) => answer,
             Err(error) => {
                 route.metrics.ended(Ended { error: error.label(), ..Ended::default() }, began.elapsed());
@@ -198,7 +200,7 @@ impl Service {
                     tracing::debug!(destination = self.name, endpoint = %peer.endpoint.addr, "trying elsewhere");
                     tried.push(peer.endpoint.addr);
                 }
-                Step::Again(pause) => tokio::time::sleep(pause).await,
+                Step::Again(pause) => Box::pin(tokio::time::sleep(pause)).await,
             }
             last = Some(result);
         }
@@ -358,4 +360,21 @@ fn backend_filters(backend: &RouteBackend, request: &mut Request<Body>) -> Resul
             message: "a backend of the route redirects, which only a route can".to_owned(),
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a future of this function takes.
+    fn size<F>(_: fn(Rc<Service>, Request<Body>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_future_of_a_request_is_small() {
+        // It is moved for every request: what is rare belongs on the heap.
+        let size = size(<Service as Handler>::call);
+        assert!(size <= 6 * 1024, "{size} bytes");
+    }
 }

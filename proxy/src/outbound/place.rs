@@ -52,7 +52,7 @@ impl Outbound {
         if waiting_for.backend.failfast.load(Relaxed) {
             return Err(Error::Failfast(reasons(&backends).into()));
         }
-        self.wait(distribution, &waiting_for.backend, tried, for_).await
+        Box::pin(self.wait(distribution, &waiting_for.backend, tried, for_)).await
     }
 
     async fn wait<'a>(
@@ -172,7 +172,7 @@ async fn discovered(tiers: &[RouteBackend], now: Instant) -> bool {
             Some(_) => {}
             None => {
                 waited = true;
-                tier.backend.known(PENDING).await;
+                Box::pin(tier.backend.known(PENDING)).await;
                 if tier.backend.standing(Instant::now()) == Some(Standing::Up) {
                     break;
                 }

@@ -34,7 +34,7 @@ async fn the_request_limit_counts_from_the_beginning_whatever_moves() {
             clock.restart();
         }
     };
-    let error = within::<()>(Some(&clock), moving).await.unwrap_err();
+    let error = within::<()>(Some(&clock), pin!(moving)).await.unwrap_err();
     assert!(matches!(error, Error::RequestTimeout(_)));
     assert_eq!(began.elapsed(), 3 * SECOND);
     assert!(clock.expired());
@@ -49,7 +49,7 @@ async fn the_response_limit_counts_from_the_end_of_the_request() {
         clock.sent();
         never().await
     };
-    let error = within(Some(&clock), sending).await.unwrap_err();
+    let error = within(Some(&clock), pin!(sending)).await.unwrap_err();
     assert!(matches!(error, Error::ResponseTimeout(_)));
     assert_eq!(began.elapsed(), 7 * SECOND);
 }
@@ -65,7 +65,7 @@ async fn the_idle_limit_counts_from_the_last_frame() {
         }
         never().await
     };
-    let error = within(Some(&clock), moving).await.unwrap_err();
+    let error = within(Some(&clock), pin!(moving)).await.unwrap_err();
     assert!(matches!(error, Error::IdleTimeout(_)));
     assert_eq!(began.elapsed(), 6 * SECOND);
 }

@@ -15,7 +15,7 @@ use http_body::Body as _;
 use mesh_rules::apply_response;
 use std::error::Error as _;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -61,10 +61,10 @@ impl Sending<'_> {
         ticket.peer().metrics.requests.inc();
         let pool = Rc::clone(&ticket.peer().pool);
         let mut under_way = UnderWay { ticket: &ticket, metrics: &metrics, clock, started, over: false };
-        let sending = pool.send(request);
+        let mut sending = pin!(pool.send(request));
         let result = match limit {
             None => sending.await,
-            Some(limit) => match tokio::time::timeout(limit, sending).await {
+            Some(limit) => match Box::pin(tokio::time::timeout(limit, sending.as_mut())).await {
                 Ok(result) => result,
                 Err(_) => Err(Error::ResponseTimeout(limit)),
             },
