@@ -104,7 +104,8 @@ fn carried_request(n: u64) {
     let (authority, original) = (http::uri::Authority::from_static("10.0.0.1:80"), request());
     for _ in 0..n {
         let mut request = original.clone();
-        orig_proto::upgrade_request(black_box(&mut request), &authority);
+        orig_proto::strip_connection_headers(black_box(&mut request).headers_mut());
+        orig_proto::upgrade_request(&mut request, || Some(authority.clone()));
         black_box(orig_proto::downgrade_request(&mut request));
     }
 }
