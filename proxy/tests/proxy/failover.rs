@@ -254,15 +254,16 @@ async fn dying() -> SocketAddr {
 #[tokio::test]
 async fn requests_lost_with_their_application_are_answered_by_the_next_tier_if_they_may_be_repeated() {
     let (near, far) = ("near.catalog:80", "far.catalog:80");
-    let mesh = Mesh::new().await;
-    let app = dying().await;
-    let server = mesh.proxy(Setup { app, ..Setup::default() }).await;
-    let (other, _far) = named("far").await;
-    mesh.destinations.set_policy(VIRTUAL, tiers(&[near, far])).await;
-    mesh.destinations.set_endpoints(far, vec![endpoint(other)]).await;
-    let client = client(&mesh).await;
-    for near_endpoint in [endpoint(app), through(&server, app)] {
-        mesh.destinations.set_endpoints(near, vec![near_endpoint]).await;
+    for meshed in [false, true] {
+        let mesh = Mesh::new().await;
+        let app = dying().await;
+        let server = mesh.proxy(Setup { app, ..Setup::default() }).await;
+        let (other, _far) = named("far").await;
+        let first = if meshed { through(&server, app) } else { endpoint(app) };
+        mesh.destinations.set_policy(VIRTUAL, tiers(&[near, far])).await;
+        mesh.destinations.set_endpoints(near, vec![first]).await;
+        mesh.destinations.set_endpoints(far, vec![endpoint(other)]).await;
+        let client = client(&mesh).await;
         assert_eq!(ask(&client).await, "far");
         let request = Request::post("/").header("host", "catalog").body(Full::default()).unwrap();
         let response = send(client.out().await, Version::HTTP_11, request).await.unwrap();

@@ -253,7 +253,10 @@ impl Proxy {
 
     /// A redirected plain connection.
     pub(crate) async fn plain(&self) -> TcpStream {
-        TcpStream::connect(("127.0.0.1", self.inbound)).await.unwrap()
+        let stream = TcpStream::connect(("127.0.0.1", self.inbound)).await.unwrap();
+        // As proxies do: the end of a handshake is not acknowledged at once, and nothing small may wait for that.
+        stream.set_nodelay(true).unwrap();
+        stream
     }
 
     /// The same over IPv6.
