@@ -283,8 +283,7 @@ impl<C: Connect> Connections<C> {
         builder
             .timer(TokioTimer::new())
             .initial_stream_window_size(terms.stream_window)
-            .initial_connection_window_size(terms.connection_window)
-            .max_frame_size(super::MAX_FRAME);
+            .initial_connection_window_size(terms.connection_window);
         if terms.adaptive_window {
             builder.adaptive_window(true);
         }

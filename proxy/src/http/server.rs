@@ -171,7 +171,6 @@ where
         .max_send_buf_size(MAX_SEND_BUFFER)
         .initial_stream_window_size(settings.h2_stream_window)
         .initial_connection_window_size(settings.h2_connection_window)
-        .max_frame_size(super::MAX_FRAME)
         .auto_date_header(false);
     if let Some((interval, timeout)) = settings.server_keep_alive {
         builder.keep_alive_interval(interval).keep_alive_timeout(timeout);
