@@ -55,9 +55,8 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let client = connect(&fleet).await?;
     let before = admission::Seen::by(&client).await?;
     many::namespaces(&client).await?;
-    let (plain, injected) = (many::pods(&client, many::PLAIN, args.pods.min(200)).await?, {
-        many::pods(&client, many::INJECTED, args.pods).await?
-    });
+    let plain = many::pods(&client, many::PLAIN, args.pods.min(200)).await?;
+    let injected = many::pods(&client, many::INJECTED, args.pods).await?;
     let after = admission::Seen::by(&client).await?;
     let note = format!("{} calls", after.calls_since(&before));
     report.add(

@@ -45,7 +45,7 @@ fn descends(mut pid: u32, ancestor: u32) -> bool {
 }
 
 /// A number in `/proc/<pid>/status`; a process may end while it is looked at.
-fn status(pid: u32, field: &str) -> Option<u64> {
+pub(crate) fn status(pid: u32, field: &str) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let value = text.lines().find_map(|l| l.strip_prefix(field))?;
     value.split_whitespace().next()?.parse().ok()

@@ -12,7 +12,7 @@ pub(crate) fn run(name: &str, args: &[String]) -> Result<()> {
             machine::require_root("the sandbox makes network namespaces")?;
             machine::require_nft()?;
             let program = Command::new(bin.join("mesh-bench"));
-            bin = build_binaries("release")?;
+            bin = build_binaries()?;
             (&["mesh-bench"], program)
         }
         "cluster" => {

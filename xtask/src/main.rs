@@ -86,14 +86,14 @@ fn run(task: Task) -> Result<()> {
         Task::Demo { args } => {
             machine::require_root("the sandbox makes network namespaces")?;
             machine::require_nft()?;
-            let bin = build_binaries("release")?;
+            let bin = build_binaries()?;
             call(Command::new(bin.join("meshctl")).args(["sandbox", "demo"]).args(args))
         }
         Task::Test { args } => {
             machine::require_root("tests run whole clusters in network namespaces")?;
             machine::require_nft()?;
             let kubectl = kubectl::find_or_build()?;
-            let bin = build_binaries("release")?;
+            let bin = build_binaries()?;
             let helm = if leaves_in(&args, "mesh-link-cli") {
                 Some(("ISTHMUS_HELM", helm::find_or_build()?))
             } else {
@@ -138,8 +138,8 @@ fn leaves_in(args: &[String], package: &str) -> bool {
 
 /// Builds the binaries, the same static ones that go into images, and answers with the folder they are in: `bin` in
 /// cargo's target folder, where people find them too.
-fn build_binaries(profile: &str) -> Result<PathBuf> {
-    let built = images::build::build(BINARIES, profile, images::build::Architecture::here()?)?;
+fn build_binaries() -> Result<PathBuf> {
+    let built = images::build::build(BINARIES, "release", images::build::Architecture::here()?)?;
     let bin = target_dir()?.join("bin");
     std::fs::create_dir_all(&bin).with_context(|| bin.display().to_string())?;
     for entry in std::fs::read_dir(&built).with_context(|| built.display().to_string())? {

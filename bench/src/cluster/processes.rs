@@ -1,5 +1,6 @@
 //! The processes of containers. Nodes are containers of this machine, so their processes are too.
 
+use crate::footprint::status;
 use anyhow::{Context as _, Result};
 use mesh_scenarios::Fleet;
 use serde_json::Value;
@@ -48,18 +49,13 @@ fn workload(pod: &str) -> &str {
 }
 
 fn usage(process: u32) -> Result<Usage> {
-    let file = |name: &str| {
-        let path = format!("/proc/{process}/{name}");
-        std::fs::read_to_string(&path).context(path)
-    };
-    let status = file("status")?;
-    let resident = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("VmRSS")?;
-    let kilobytes: f64 = resident.trim().trim_end_matches("kB").trim().parse().context("VmRSS")?;
-    let stat = file("stat")?;
+    let kilobytes = status(process, "VmRSS:").context("a container's process has ended")?;
+    let path = format!("/proc/{process}/stat");
+    let stat = std::fs::read_to_string(&path).context(path)?;
     // Behind the name, which may hold spaces: state, …, with user and system time the 12th and 13th from there.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks = |at: usize| fields.get(at).and_then(|f| f.parse::<f64>().ok()).context("processor time");
-    Ok(Usage { megabytes: kilobytes / 1000.0, seconds: (ticks(11)? + ticks(12)?) / TICKS })
+    Ok(Usage { megabytes: kilobytes as f64 / 1000.0, seconds: (ticks(11)? + ticks(12)?) / TICKS })
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ struct Built {
 impl Built {
     /// The images of this version, and the same under the next version's tag, for an upgrade.
     fn build() -> Result<Self> {
-        let bin = step("building the binaries", || crate::build_binaries("release"))?;
+        let bin = step("building the binaries", crate::build_binaries)?;
         let archives = step("building the images", || {
             let mut archives = Vec::new();
             for tag in [env!("CARGO_PKG_VERSION").to_owned(), next_tag()?] {
