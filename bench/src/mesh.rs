@@ -43,7 +43,9 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         None => std::env::current_exe()?.parent().context("this program has no folder")?.to_owned(),
     };
     let mut report = Report::default();
-    footprint::binary(&bin, args.dist, &mut report)?;
+    if args.dist {
+        footprint::binary(&mut report)?;
+    }
     let sandbox = Sandbox::at(bin, args.keep)?;
     let started = Instant::now();
     sandbox.up().await?;

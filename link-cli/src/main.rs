@@ -31,6 +31,9 @@ mod version;
 
 use std::process::ExitCode;
 
+/// The version of this `meshctl`, and of what it installs.
+const VERSION: &str = mesh_types::built_as!();
+
 fn main() -> ExitCode {
     match cli::Cli::of_process().run() {
         Ok(code) => code,

@@ -1,10 +1,11 @@
 //! What an installation was told beyond the defaults, kept in a Secret so that an upgrade can say it again to the
 //! defaults of its own version.
 
+use crate::VERSION;
 use crate::manifest::Manifest;
 use crate::render::to_yaml;
 use base64::Engine;
-use mesh_types::{VERSION, annotations, labels};
+use mesh_types::{annotations, labels};
 use serde_json::{Map, Value, json};
 
 /// Name of the Secret, and of its one key.

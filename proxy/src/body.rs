@@ -21,6 +21,8 @@ pub enum Body {
     Trailers(Box<HeaderMap>),
     /// Frames from a connection.
     Incoming(Incoming),
+    /// Frames from an HTTP/1 connection to a server.
+    Frames(Box<dyn Frames>),
     /// Frames that someone accounts for.
     Observed(Box<Observed<dyn Observe>>),
     /// A copy of a body that may have to be sent again.
@@ -48,6 +50,22 @@ pub trait Observe {
     fn end(&mut self, end: End<'_>);
 }
 
+/// A source of frames, as [`HttpBody`] has it.
+pub trait Frames {
+    /// The next frame.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>>;
+    /// Whether nothing more comes.
+    fn is_end_stream(&self) -> bool;
+    /// How many bytes are left.
+    fn size_hint(&self) -> SizeHint;
+}
+
+impl fmt::Debug for dyn Frames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frames").finish_non_exhaustive()
+    }
+}
+
 /// A body and its observer, in one piece of memory.
 pub struct Observed<O: ?Sized + Observe> {
     inner: Body,
@@ -56,6 +74,11 @@ pub struct Observed<O: ?Sized + Observe> {
 }
 
 impl Body {
+    /// A body of these frames.
+    pub fn frames(frames: impl Frames + 'static) -> Self {
+        if frames.is_end_stream() { Self::Empty } else { Self::Frames(Box::new(frames)) }
+    }
+
     /// A body of one chunk.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
@@ -99,7 +122,8 @@ impl HttpBody for Body {
                 *self = Self::Empty;
                 Poll::Ready(Some(Ok(Frame::trailers(trailers))))
             }
-            Self::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Error::Body),
+            Self::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(|error| Error::Body(error.into())),
+            Self::Frames(frames) => frames.poll_frame(cx),
             Self::Observed(observed) => observed.poll_frame(cx),
             Self::Replay(copy) => copy.poll_frame(cx),
             Self::Limited(limited) => limited.poll_frame(cx),
@@ -111,6 +135,7 @@ impl HttpBody for Body {
             Self::Empty => true,
             Self::Full(_) | Self::Trailers(_) => false,
             Self::Incoming(body) => body.is_end_stream(),
+            Self::Frames(frames) => frames.is_end_stream(),
             Self::Observed(observed) => observed.inner.is_end_stream(),
             Self::Replay(copy) => copy.is_end_stream(),
             Self::Limited(limited) => limited.is_end_stream(),
@@ -122,6 +147,7 @@ impl HttpBody for Body {
             Self::Empty | Self::Trailers(_) => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Incoming(body) => body.size_hint(),
+            Self::Frames(frames) => frames.size_hint(),
             Self::Observed(observed) => observed.inner.size_hint(),
             Self::Replay(copy) => copy.size_hint(),
             Self::Limited(limited) => limited.size_hint(),

@@ -3,6 +3,7 @@
 
 use crate::body::Body;
 use crate::http::guard::Violation;
+use crate::http::http1;
 use http::{HeaderValue, Response, StatusCode, header};
 use mesh_types::headers;
 use std::borrow::Cow;
@@ -53,17 +54,17 @@ pub enum Error {
     },
     /// The request was never written to the connection.
     #[error("request was not sent: {0}")]
-    NotSent(#[source] hyper::Error),
+    NotSent(#[source] Cause),
     /// The request was written (or may have been), and no response came.
     #[error("request failed: {0}")]
-    Request(#[source] hyper::Error),
+    Request(#[source] Cause),
     /// A kept HTTP/1 connection ended as an idempotent request was on its way, without a word: the usual end of an idle
     /// connection, after which such a request may be repeated (RFC 9112, 9.3.1).
     #[error("connection closed as the request was sent: {0}")]
-    Dropped(#[source] hyper::Error),
+    Dropped(#[source] Cause),
     /// A body could not be read.
     #[error("body: {0}")]
-    Body(#[source] hyper::Error),
+    Body(#[source] Cause),
     /// The destination has no endpoints.
     #[error("no endpoints for {0}")]
     NoEndpoints(Cow<'static, str>),
@@ -174,6 +175,33 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+}
+
+/// What broke off an exchange with the next hop, or the client.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// On an HTTP/1 connection to a server.
+    #[error(transparent)]
+    Http1(#[from] http1::Error),
+    /// On any other connection.
+    #[error(transparent)]
+    Hyper(#[from] hyper::Error),
+}
+
+impl Cause {
+    /// Whether the body that was to be sent failed: the client's doing.
+    pub fn is_user(&self) -> bool {
+        match self {
+            Self::Http1(error) => matches!(error, http1::Error::Body(_)),
+            Self::Hyper(error) => error.is_user(),
+        }
+    }
+
+    /// What HTTP/2 says of it.
+    pub fn http2(&self) -> Option<&h2::Error> {
+        let Self::Hyper(error) = self else { return None };
+        error.source()?.downcast_ref()
+    }
 }
 
 /// An extension of responses that stand for a stream the next hop has reset: an HTTP/2 client is told by a reset with the
@@ -307,7 +335,7 @@ impl Error {
     /// The code of the reset, where the next hop has reset the stream before it answered.
     fn reset_by_server(&self) -> Option<h2::Reason> {
         let Self::Request(error) = self else { return None };
-        let error = error.source()?.downcast_ref::<h2::Error>()?;
+        let error = error.http2()?;
         error.reason().filter(|_| error.is_reset() && error.is_remote())
     }
 

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod frames;
 pub mod guard;
+pub mod http1;
 pub mod limit;
 pub mod orig_proto;
 pub mod replay;

@@ -34,6 +34,8 @@ const EVICT_EVERY: Duration = Duration::from_secs(30);
 /// What a proxy is started with besides its configuration.
 #[derive(Default)]
 pub struct Options {
+    /// The version that the metrics tell.
+    pub version: &'static str,
     /// The environment as the admin server shows it.
     pub env: Env,
     /// The adjustable log filter.
@@ -65,7 +67,7 @@ pub fn run(config: Config, mut options: Options) -> Result<(), Error> {
         .map_err(|error| start("LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS", error))?;
     let tls = MeshTls::new(config.identity.local.clone(), bundle).map_err(|error| start("TLS", error))?;
     let registry = options.registry.clone();
-    describe(&registry);
+    describe(&registry, options.version);
     let open_files = mesh_net::raise_open_files();
     let access_log = match config.access_log {
         None => None,
@@ -251,9 +253,9 @@ async fn evict(registry: Registry, retain: Duration) {
     }
 }
 
-fn describe(registry: &Registry) {
+fn describe(registry: &Registry, version: &'static str) {
     register_process(registry);
-    let build = Labels::from_iter([("version", mesh_types::VERSION)]);
+    let build = Labels::from_iter([("version", version)]);
     registry.info("proxy_build_info", "Proxy build info", &build);
 }
 

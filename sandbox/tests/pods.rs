@@ -70,15 +70,17 @@ fn shop() -> Bed {
     bed.apply("east", SHOP);
     bed.kubectl("east", &["rollout", "status", "deployment/web", "--timeout=30s"]);
     bed.kubectl("east", &["wait", "--for=condition=Ready", "pod/caller", "--timeout=30s"]);
+    // As on any cluster, a pod is ready before the nodes' rules lead to it.
+    eventually("the service to lead to its pods", Duration::from_secs(30), || call(&bed, "web/80").ok());
     bed
 }
 
-/// What the pod `caller` gets from an address of this form: `host/port`.
-fn call(bed: &Bed, address: &str) -> Option<String> {
+/// What the pod `caller` gets from an address of this form, `host/port`, or what `kubectl` says of the failure.
+fn call(bed: &Bed, address: &str) -> Result<String, String> {
     let script = format!("exec 3<>/dev/tcp/{address} && printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3 && cat <&3");
-    let (out, _, ok) =
+    let (out, err, ok) =
         bed.try_kubectl("east", &["exec", "caller", "--", "timeout", "5", "bash", "-c", &script]);
-    ok.then(|| out.lines().last().unwrap_or_default().to_owned())
+    if ok { Ok(out.lines().last().unwrap_or_default().to_owned()) } else { Err(err) }
 }
 
 #[test]
@@ -93,13 +95,13 @@ fn a_deployment_answers_by_name_and_address_inside_and_between_clusters() {
         answering.iter().all(|answer| answer.starts_with("web-") && answer.ends_with(" one")),
         "{answering:?}"
     );
-    assert!(call(&bed, "web/80").is_some(), "by short name");
-    assert!(call(&bed, "members.default/8080").is_some(), "headless");
-    assert!(call(&bed, "nope.default.svc.cluster.local/80").is_none());
+    call(&bed, "web/80").expect("by short name");
+    call(&bed, "members.default/8080").expect("headless");
+    call(&bed, "nope.default.svc.cluster.local/80").unwrap_err();
     let address = bed
         .kubectl("east", &["get", "service", "web", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}"]);
     assert_eq!(address, "198.18.1.10");
-    assert!(call(&bed, "198.18.1.10/80").is_some(), "the own load balancer");
+    call(&bed, "198.18.1.10/80").expect("the own load balancer");
     let from_west = || {
         let script = "exec 3<>/dev/tcp/198.18.1.10/80 && printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3 && cat <&3";
         bed.sandbox.exec("west", None, &["timeout", "2", "bash", "-c", script]).unwrap()
@@ -107,12 +109,12 @@ fn a_deployment_answers_by_name_and_address_inside_and_between_clusters() {
     assert!(from_west().stdout.contains("web-"), "{:?}", from_west());
     let moved = bed.sandbox.release_address("east", "default", "web").unwrap();
     assert_eq!(moved.to_string(), "198.18.1.11");
-    eventually("the new address", Duration::from_secs(30), || call(&bed, "198.18.1.11/80"));
+    eventually("the new address", Duration::from_secs(30), || call(&bed, "198.18.1.11/80").ok());
     assert_ne!(from_west().code, Some(0), "the old address is gone");
     bed.kubectl("east", &["scale", "deployment/web", "--replicas=0"]);
     eventually("a refused connection without endpoints", Duration::from_secs(30), || {
         let began = Instant::now();
-        (call(&bed, "web/80").is_none() && began.elapsed() < Duration::from_secs(2)).then_some(())
+        (call(&bed, "web/80").is_err() && began.elapsed() < Duration::from_secs(2)).then_some(())
     });
 }
 
@@ -126,10 +128,14 @@ fn rollouts_logs_and_exec_work_with_a_stock_kubectl() {
     assert!(!ok && stderr.contains("exit code 3"), "{stderr}");
     bed.kubectl("east", &["set", "env", "deployment/web", "ANSWER=two"]);
     bed.kubectl("east", &["rollout", "status", "deployment/web", "--timeout=30s"]);
-    assert!(call(&bed, "web/80").unwrap().ends_with(" two"));
+    eventually("the new pods to answer", Duration::from_secs(30), || {
+        call(&bed, "web/80").ok().filter(|answer| answer.ends_with(" two"))
+    });
     bed.kubectl("east", &["rollout", "undo", "deployment/web"]);
     bed.kubectl("east", &["rollout", "status", "deployment/web", "--timeout=30s"]);
-    assert!(call(&bed, "web/80").unwrap().ends_with(" one"));
+    eventually("the new pods to answer", Duration::from_secs(30), || {
+        call(&bed, "web/80").ok().filter(|answer| answer.ends_with(" one"))
+    });
     let history = bed.kubectl("east", &["rollout", "history", "deployment/web"]);
     assert!(history.contains('3') && !history.contains("\n1 "), "{history}");
     bed.kubectl("east", &["rollout", "restart", "deployment/web"]);

@@ -1,45 +1,52 @@
 //! `cargo xtask bench`: builds what a benchmark runs, optimized, and runs it.
 
-use crate::{build_binaries, call, cargo, kind, machine, target_dir};
+use crate::images::build::{Architecture, build};
+use crate::{BINARIES, call, kind, machine};
 use anyhow::{Result, bail};
 use std::process::Command;
 
 /// Runs the benchmark of that name with its arguments.
 pub(crate) fn run(name: &str, args: &[String]) -> Result<()> {
-    let mut bin = target_dir()?.join("release");
-    let (packages, program): (&[&str], _) = match name {
+    // The package, which its program is called like, and whether the program is told which of its benchmarks to run.
+    let (package, one_of_several) = match name {
         "mesh" => {
             machine::require_root("the sandbox makes network namespaces")?;
             machine::require_nft()?;
-            let program = Command::new(bin.join("mesh-bench"));
-            bin = build_binaries()?;
-            (&["mesh-bench"], program)
+            ("mesh-bench", true)
         }
         "cluster" => {
             machine::require_root("nodes are privileged containers of an engine that is started here")?;
-            (&["mesh-bench"], Command::new(bin.join("mesh-bench")))
+            ("mesh-bench", true)
         }
         "proxy" => {
             machine::require_root("client and server get network namespaces")?;
             machine::require_nft()?;
-            let packages = &["mesh-bench-proxy", "mesh-image-proxy", "mesh-image-init"];
-            (packages, Command::new(bin.join("mesh-bench-proxy")))
+            ("mesh-bench-proxy", false)
+        }
+        "faults" | "soak" => {
+            machine::require_root("client and servers get network namespaces")?;
+            machine::require_nft()?;
+            ("mesh-bench-endure", true)
         }
         "instructions" => {
             machine::require_packaged("valgrind", "valgrind")?;
-            (&["mesh-hot"], Command::new(bin.join("mesh-hot")))
+            ("mesh-hot", false)
         }
-        other => bail!("no benchmark is called {other:?}; there are mesh, cluster, proxy and instructions"),
+        other => bail!(
+            "no benchmark is called {other:?}; there are mesh, cluster, proxy, faults, soak and instructions"
+        ),
     };
-    let mut build = cargo();
-    build.args(["build", "--release", "--quiet"]).args(packages.iter().flat_map(|package| ["-p", package]));
-    call(&mut build)?;
-    let mut program = program;
-    if name == "cluster" {
-        return kind::test::bench(program.arg(name).args(args));
+    let (version, here) = (env!("CARGO_PKG_VERSION"), Architecture::here()?);
+    // With all that ships, so that libraries are compiled once, with one set of features.
+    let bin = build(&[BINARIES, &[package]].concat(), version, "release", here)?;
+    let mut program = Command::new(bin.join(package));
+    program.env("ISTHMUS_BIN_DIR", &bin);
+    if args.iter().any(|arg| arg == "--dist") {
+        program.env("ISTHMUS_DIST_DIR", build(&["mesh-image-proxy"], version, "dist", here)?);
     }
-    if name == "mesh" {
+    if one_of_several {
         program.arg(name);
     }
-    call(program.args(args).env("ISTHMUS_BIN_DIR", &bin))
+    program.args(args);
+    if name == "cluster" { kind::test::bench(&mut program) } else { call(&mut program) }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Options {
     /// The profile of the executables: dist is what ships, release is quicker to build
     #[arg(long, default_value = "dist")]
     pub(crate) profile: String,
-    /// The images' tag
+    /// The images' tag, which is the version that the executables say too
     #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
     pub(crate) tag: String,
     /// What is before the images' names
@@ -53,7 +53,7 @@ pub(crate) fn run(options: &Options) -> Result<Vec<PathBuf>> {
     let packages: Vec<&str> = chosen.iter().map(|recipe| recipe.package).collect();
     let executables = match &options.executables {
         Some(folder) => folder.clone(),
-        None => build::build(&packages, &options.profile, architecture)?,
+        None => build::build(&packages, &options.tag, &options.profile, architecture)?,
     };
     let mut written = Vec::new();
     for recipe in chosen {

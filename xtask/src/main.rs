@@ -63,7 +63,7 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Run a benchmark and print its figures
     Bench {
-        /// Which one: mesh, cluster, proxy or instructions
+        /// Which one: mesh, cluster, proxy, faults, soak or instructions
         name: String,
         /// Passed on to the benchmark
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -139,8 +139,13 @@ fn leaves_in(args: &[String], package: &str) -> bool {
 /// Builds the binaries, the same static ones that go into images, and answers with the folder they are in: `bin` in
 /// cargo's target folder, where people find them too.
 fn build_binaries() -> Result<PathBuf> {
-    let built = images::build::build(BINARIES, "release", images::build::Architecture::here()?)?;
-    let bin = target_dir()?.join("bin");
+    build_binaries_as(env!("CARGO_PKG_VERSION"), "bin")
+}
+
+/// The binaries as this version, in this folder of cargo's target folder.
+fn build_binaries_as(version: &str, folder: &str) -> Result<PathBuf> {
+    let built = images::build::build(BINARIES, version, "release", images::build::Architecture::here()?)?;
+    let bin = target_dir()?.join(folder);
     std::fs::create_dir_all(&bin).with_context(|| bin.display().to_string())?;
     for entry in std::fs::read_dir(&built).with_context(|| built.display().to_string())? {
         let entry = entry?;

@@ -1,5 +1,6 @@
 //! The applications on the server's side: HTTP of both versions with gRPC, an echo of bytes, and a source of them.
 
+use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body::{Body, Frame, SizeHint};
@@ -9,7 +10,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{self, Poll};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -19,24 +20,60 @@ pub const HTTP_PORT: u16 = 8080;
 pub const ECHO_PORT: u16 = 9001;
 /// Sends zeroes for as long as somebody reads. Policy calls this port opaque.
 pub const SOURCE_PORT: u16 = 9002;
+/// Begins the answer to a request of HTTP/1 with [`BODY_PATH`]'s length, and resets the connection after half of it.
+pub const RESET_PORT: u16 = 8090;
 /// Answered with a hundred bytes; a request body is read first.
 pub const SMALL_PATH: &str = "/small";
 /// Answered with `BODY` bytes.
 pub const BODY_PATH: &str = "/body";
 
 /// How large the body of [`BODY_PATH`] is.
-const BODY: usize = 1 << 20;
+pub const BODY: usize = 1 << 20;
 const SMALL: &[u8] = &[b'.'; 100];
 /// What one write of the source holds.
 const CHUNK: usize = 64 << 10;
 /// HTTP/2 windows that do not hold a fast path back.
 const WINDOW: u32 = 4 << 20;
 
-/// Serves everything on all addresses, for ever.
-pub(crate) async fn serve(http: TcpListener, echo: TcpListener, source: TcpListener) {
+/// The ports of the applications, open.
+pub(crate) struct Listeners {
+    http: std::net::TcpListener,
+    echo: std::net::TcpListener,
+    source: std::net::TcpListener,
+    reset: std::net::TcpListener,
+}
+
+impl Listeners {
+    /// Opens them on all addresses of the namespace that the calling thread is in.
+    pub(crate) fn bind() -> Result<Self> {
+        let bind = |port: u16| -> Result<std::net::TcpListener> {
+            let listener = std::net::TcpListener::bind(("0.0.0.0", port))
+                .with_context(|| format!("the application's port {port}"))?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        };
+        let (http, echo) = (bind(HTTP_PORT)?, bind(ECHO_PORT)?);
+        Ok(Self { http, echo, source: bind(SOURCE_PORT)?, reset: bind(RESET_PORT)? })
+    }
+}
+
+/// Serves all applications on all addresses for ever, as a program of its own does that can be killed or stopped.
+///
+/// # Errors
+/// When a port cannot be opened.
+pub fn run_applications() -> Result<()> {
+    crate::process::raise_file_limit()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(Listeners::bind()?))
+}
+
+/// Serves everything, for ever.
+pub(crate) async fn serve(listeners: Listeners) -> Result<()> {
+    let take = TcpListener::from_std;
+    let Listeners { http, echo, source, reset } = listeners;
     tokio::join!(
-        accept(http, serve_http),
-        accept(echo, |mut stream| async move {
+        accept(take(http)?, serve_http),
+        accept(take(echo)?, |mut stream| async move {
             let mut buffer = vec![0; CHUNK];
             while let Ok(length @ 1..) = stream.read(&mut buffer).await {
                 if stream.write_all(&buffer[..length]).await.is_err() {
@@ -44,11 +81,31 @@ pub(crate) async fn serve(http: TcpListener, echo: TcpListener, source: TcpListe
                 }
             }
         }),
-        accept(source, |mut stream| async move {
+        accept(take(source)?, |mut stream| async move {
             let zeroes = vec![0; CHUNK];
             while stream.write_all(&zeroes).await.is_ok() {}
         }),
+        // A client that goes away before the reset is no error of the application.
+        accept(take(reset)?, |stream| async move { drop(reset_halfway(stream).await) }),
     );
+    Ok(())
+}
+
+/// Reads the head of one request, answers half of what it announces, and resets the connection.
+async fn reset_halfway(mut stream: TcpStream) -> std::io::Result<()> {
+    let (mut head, mut buffer) = (Vec::new(), vec![0; CHUNK]);
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") && head.len() < CHUNK {
+        let length = stream.read(&mut buffer).await?;
+        if length == 0 {
+            return Ok(());
+        }
+        head.extend_from_slice(&buffer[..length]);
+    }
+    stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {BODY}\r\n\r\n").as_bytes()).await?;
+    for _ in 0..BODY / 2 / CHUNK {
+        stream.write_all(&buffer).await?;
+    }
+    stream.set_zero_linger()
 }
 
 async fn accept<F: Future<Output = ()> + Send + 'static>(
@@ -118,13 +175,13 @@ impl Body for Answer {
 
     fn poll_frame(
         self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        cx: &mut task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
             Self::Whole(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
             Self::Echo { ended: true, .. } => Poll::Ready(None),
             Self::Echo { messages, ended } => {
-                let frame = std::task::ready!(Pin::new(messages).poll_frame(cx));
+                let frame = task::ready!(Pin::new(messages).poll_frame(cx));
                 if let Some(Ok(frame)) = frame
                     && frame.is_data()
                 {

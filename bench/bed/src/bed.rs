@@ -1,11 +1,12 @@
 //! The bed: two namespaces, the link between them, the control plane, the applications, and a pair of proxies.
 
+use crate::app::Listeners;
 use crate::haproxy::HaProxy;
 use crate::process::raise_file_limit;
-use crate::sidecar::{Side, Sidecar, admin};
+use crate::sidecar::{Side, Sidecar, Workload, admin};
 use crate::slow::{Relay, Slow};
 use crate::trust::SERVER;
-use crate::{Control, ECHO_PORT, HTTP_PORT, Netns, Process, SOURCE_PORT, Trust, app};
+use crate::{Control, ECHO_PORT, HTTP_PORT, Limits, Netns, Process, SOURCE_PORT, Trust, app};
 use anyhow::{Context as _, Result};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// The client's address.
-const CLIENT_IP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+pub(crate) const CLIENT_IP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 /// The server's address, which clients connect to.
 pub const SERVER_IP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 /// Where the addresses of further endpoints are, all of them the server's.
@@ -121,20 +122,8 @@ impl Bed {
     }
 
     fn serve(&self) -> Result<()> {
-        let bind = |port: u16| {
-            self.server.run(move || -> Result<std::net::TcpListener> {
-                let listener = std::net::TcpListener::bind(("0.0.0.0", port))?;
-                listener.set_nonblocking(true)?;
-                Ok(listener)
-            })?
-        };
-        let (http, echo, source) = (bind(HTTP_PORT)?, bind(ECHO_PORT)?, bind(SOURCE_PORT)?);
-        self.server.spawn(move || async move {
-            let take = tokio::net::TcpListener::from_std;
-            if let (Ok(http), Ok(echo), Ok(source)) = (take(http), take(echo), take(source)) {
-                app::serve(http, echo, source).await;
-            }
-        })
+        let listeners = self.server.run(Listeners::bind)??;
+        self.server.spawn(move || async move { drop(app::serve(listeners).await) }).map(drop)
     }
 
     /// Starts a sidecar on both sides, with the redirect rules of a pod.
@@ -156,10 +145,21 @@ impl Bed {
         self.start_sidecar(sidecar, Side::Server)
     }
 
+    /// Starts a sidecar beside the client only, with the redirect rules of a pod and limits on what it may use. It may
+    /// have run before.
+    ///
+    /// # Errors
+    /// When it does not become ready, with what it said.
+    pub fn start_client_sidecar(&self, sidecar: &Sidecar, limits: &Limits) -> Result<Process> {
+        self.redirect(&self.client)?;
+        let workload = Workload::from(Side::Client);
+        sidecar.start(&self.client, &workload, &self.trust, self.files.path(), limits)
+    }
+
     fn start_sidecar(&self, sidecar: &Sidecar, side: Side) -> Result<Process> {
         let netns = self.side(side);
         self.redirect(netns)?;
-        sidecar.start(netns, side, &self.trust, self.files.path())
+        sidecar.start(netns, &side.into(), &self.trust, self.files.path(), &Limits::default())
     }
 
     /// Starts HAProxy on both sides, with the same redirect rules.
@@ -196,7 +196,7 @@ impl Bed {
         }
     }
 
-    fn redirect(&self, netns: &Netns) -> Result<()> {
+    pub(crate) fn redirect(&self, netns: &Netns) -> Result<()> {
         let mut init = Command::new(&self.init);
         init.args(["redirect", "--inbound-ports-to-ignore", SKIP]);
         netns.output(init).map(drop).with_context(|| format!("{} (built by cargo)", self.init.display()))

@@ -12,7 +12,7 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// A network namespace. It goes when this is dropped and no process runs in it any more.
 pub struct Netns {
-    name: &'static str,
+    name: String,
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     tid: i32,
@@ -24,7 +24,7 @@ impl Netns {
     ///
     /// # Errors
     /// When the kernel refuses: this needs root.
-    pub fn create(name: &'static str) -> Result<Self> {
+    pub fn create(name: &str) -> Result<Self> {
         let (jobs, todo) = mpsc::channel::<Job>();
         let (tell, told) = mpsc::channel();
         let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
@@ -40,13 +40,19 @@ impl Netns {
         })?;
         let made = told.recv().context("the namespace's thread ended")?;
         let tid = made.with_context(|| format!("cannot make the network namespace of the {name}"))?;
-        let this = Self { name, jobs: Some(jobs), thread: Some(thread), tid, stop: CancellationToken::new() };
+        let (name, stop) = (name.to_owned(), CancellationToken::new());
+        let this = Self { name, jobs: Some(jobs), thread: Some(thread), tid, stop };
         this.ip(&["link", "set", "lo", "up"])?;
         // Many short connections: more client ports, and those in TIME_WAIT are used again.
         this.set("ipv4/ip_local_port_range", "10000 65535")?;
         this.set("ipv4/tcp_tw_reuse", "1")?;
         this.set("ipv4/ip_unprivileged_port_start", "0")?;
         Ok(this)
+    }
+
+    /// What it is called in messages.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The thread that holds the namespace, as `ip link … netns` takes it.
@@ -67,19 +73,19 @@ impl Netns {
     }
 
     /// Starts a thread inside that runs a future on a runtime of its own, until the future ends or the namespace is
-    /// dropped.
+    /// dropped. Whatever the future has started ends with it.
     ///
     /// # Errors
     /// When no thread or runtime can be made.
-    pub fn spawn<F>(&self, make: impl FnOnce() -> F + Send + 'static) -> Result<()>
+    pub fn spawn<F>(&self, make: impl FnOnce() -> F + Send + 'static) -> Result<JoinHandle<()>>
     where
         F: Future<Output = ()>,
     {
         let stop = self.stop.clone();
         let name = format!("{}-io", self.name);
-        self.run(move || -> Result<()> {
+        self.run(move || -> Result<JoinHandle<()>> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            std::thread::Builder::new().name(name).spawn(move || {
+            let thread = std::thread::Builder::new().name(name).spawn(move || {
                 runtime.block_on(async {
                     tokio::select! {
                         () = stop.cancelled() => {}
@@ -87,7 +93,7 @@ impl Netns {
                     }
                 });
             })?;
-            Ok(())
+            Ok(thread)
         })?
     }
 

@@ -3,6 +3,7 @@
 use crate::Netns;
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -24,6 +25,34 @@ pub struct Usage {
     pub rss: u64,
     /// The most resident memory it ever had, KiB.
     pub peak_rss: u64,
+    /// Threads.
+    pub threads: u64,
+    /// Open files.
+    pub open_files: u64,
+}
+
+/// What a process may use.
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    /// Files it may have open, whatever it asks for.
+    pub open_files: Option<u64>,
+    /// The control group that it is in.
+    pub group: Option<PathBuf>,
+}
+
+impl Limits {
+    /// The beginning of a command line that runs the rest of it within the limits.
+    fn prefix(&self) -> Vec<OsString> {
+        let mut words: Vec<OsString> = Vec::new();
+        if let Some(group) = &self.group {
+            let join = r#"echo $$ > "$0" && exec "$@""#;
+            words.extend(["sh".into(), "-c".into(), join.into(), group.join("cgroup.procs").into()]);
+        }
+        if let Some(files) = self.open_files {
+            words.extend(["prlimit".into(), format!("--nofile={files}:{files}").into()]);
+        }
+        words
+    }
 }
 
 /// A running process; it is ended when this is dropped, and dies with the namespace's thread.
@@ -39,9 +68,27 @@ impl Process {
     /// # Errors
     /// When it cannot be started.
     pub fn start(netns: &Netns, name: &str, uid: u32, command: &Command, log: &Path) -> Result<Self> {
+        Self::start_within(&Limits::default(), netns, name, uid, command, log)
+    }
+
+    /// As [`Process::start`], with limits on what it may use.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_within(
+        limits: &Limits,
+        netns: &Netns,
+        name: &str,
+        uid: u32,
+        command: &Command,
+        log: &Path,
+    ) -> Result<Self> {
         let user = uid.to_string();
-        let mut wrapped = Command::new("setpriv");
+        let mut words = limits.prefix();
+        words.push("setpriv".into());
+        let mut wrapped = Command::new(&words[0]);
         wrapped
+            .args(&words[1..])
             .args(["--pdeathsig", "KILL", "--reuid", &user, "--regid", &user, "--clear-groups", "--"])
             .arg(command.get_program())
             .args(command.get_args())
@@ -58,6 +105,33 @@ impl Process {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).context("a process id")?;
+        kill_process(pid, signal).with_context(|| format!("{} has ended\n{}", self.name, self.said()))
+    }
+
+    /// Ends it at once, and waits for that.
+    pub fn kill(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+
+    /// Waits for its end, for at most `limit`; says whether it came.
+    pub fn ends_within(&mut self, limit: Duration) -> bool {
+        let started = Instant::now();
+        while self.is_running() {
+            if started.elapsed() > limit {
+                return false;
+            }
+            std::thread::sleep(LOOK);
+        }
+        true
     }
 
     /// Waits until `condition` holds; fails when the process ends before or `limit` passes, with what it said last.
@@ -85,6 +159,11 @@ impl Process {
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
+    /// Where everything is that it said.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
     /// Whether it runs.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
@@ -98,11 +177,18 @@ impl Process {
         let dir = PathBuf::from(format!("/proc/{}", self.pid()));
         let gone = || format!("{} has ended\n{}", self.name, self.said());
         let status = std::fs::read_to_string(dir.join("status")).with_context(gone)?;
-        let kib = |field: &str| -> u64 {
+        let number = |field: &str| -> u64 {
             let line = status.lines().find_map(|l| l.strip_prefix(field));
             line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or(0)
         };
-        Ok(Usage { cpu: cpu(&dir).with_context(gone)?, rss: kib("VmRSS:"), peak_rss: kib("VmHWM:") })
+        let open_files = std::fs::read_dir(dir.join("fd")).with_context(gone)?.count() as u64;
+        Ok(Usage {
+            cpu: cpu(&dir).with_context(gone)?,
+            rss: number("VmRSS:"),
+            peak_rss: number("VmHWM:"),
+            threads: number("Threads:"),
+            open_files,
+        })
     }
 
     /// Tells it to end and waits for that.
@@ -118,16 +204,14 @@ impl Process {
                 std::thread::sleep(LOOK);
             }
         }
-        drop(self.child.kill());
-        drop(self.child.wait());
+        self.kill();
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
         // Nothing waits for connections to drain in a bed that is taken down.
-        drop(self.child.kill());
-        drop(self.child.wait());
+        self.kill();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::control::PORT as CONTROL_PORT;
 use crate::trust::{CLIENT, SERVER, Trust};
-use crate::{Netns, Process};
+use crate::{Limits, Netns, Process};
 use anyhow::{Context as _, Result};
 use mesh_types::{PROXY_UID, ports};
 use std::io::{Read as _, Write as _};
@@ -51,16 +51,37 @@ impl Side {
     }
 }
 
+/// What a proxy stands beside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Workload {
+    /// The name of its pod.
+    pub(crate) name: String,
+    pub(crate) identity: &'static str,
+}
+
+impl From<Side> for Workload {
+    fn from(side: Side) -> Self {
+        Self { name: side.name().to_owned(), identity: side.identity() }
+    }
+}
+
 impl Sidecar {
-    /// Starts it on one side and waits until it is ready.
-    pub(crate) fn start(&self, netns: &Netns, side: Side, trust: &Trust, files: &Path) -> Result<Process> {
-        let dir = files.join(format!("{}-{}", self.name, side.name()));
+    /// Starts it beside a workload and waits until it is ready. Started again, it finds what it has kept.
+    pub(crate) fn start(
+        &self,
+        netns: &Netns,
+        workload: &Workload,
+        trust: &Trust,
+        files: &Path,
+        limits: &Limits,
+    ) -> Result<Process> {
+        let dir = files.join(format!("{}-{}", self.name, workload.name));
         let identity_dir = dir.join("identity");
         std::fs::create_dir_all(&identity_dir)?;
         chown(&identity_dir, Some(PROXY_UID), Some(PROXY_UID))?;
         std::fs::write(dir.join("token"), "bed")?;
         // Some proxies want to find a key and a request here that another program made; others make their own.
-        let identity = side.identity().parse().context("identity")?;
+        let identity = workload.identity.parse().context("identity")?;
         let (key, csr) = mesh_tls::generate_csr(&identity)?;
         for (file, der) in [("key.p8", key), ("csr.der", csr)] {
             let path = identity_dir.join(file);
@@ -71,17 +92,27 @@ impl Sidecar {
         let binary = dir.join("proxy");
         crate::process::install(&self.binary, &binary)?;
         let mut command = Command::new(&binary);
-        command.envs(environment(side, trust, &dir)).envs(self.env.iter().map(|(k, v)| (k, v)));
-        let name = format!("{} beside the {}", self.name, side.name());
-        let mut process = Process::start(netns, &name, PROXY_UID, &command, &dir.join("log"))?;
+        command.envs(environment(workload, trust, &dir)).envs(self.env.iter().map(|(k, v)| (k, v)));
+        let name = format!("{} beside the {}", self.name, workload.name);
+        let log = unused(&dir, "log");
+        let mut process = Process::start_within(limits, netns, &name, PROXY_UID, &command, &log)?;
         process.wait_until(READY, || admin(netns, "/ready").is_ok_and(|(status, _)| status == 200))?;
         Ok(process)
     }
 }
 
-fn environment(side: Side, trust: &Trust, dir: &Path) -> Vec<(String, String)> {
+/// The name itself, or one with the first number that makes it new: what was said before a restart is kept.
+fn unused(dir: &Path, name: &str) -> PathBuf {
+    let numbered = (2..u32::MAX).map(|n| dir.join(format!("{name}-{n}")));
+    std::iter::once(dir.join(name))
+        .chain(numbered)
+        .find(|path| !path.exists())
+        .unwrap_or_else(|| dir.join(name))
+}
+
+fn environment(beside: &Workload, trust: &Trust, dir: &Path) -> Vec<(String, String)> {
     let control = format!("127.0.0.1:{CONTROL_PORT}");
-    let workload = format!(r#"{{"ns":"bed","pod":"{0}","nodeName":"bed"}}"#, side.name());
+    let workload = format!(r#"{{"ns":"bed","pod":"{0}","nodeName":"bed"}}"#, beside.name);
     let file = |name: &str| dir.join(name).display().to_string();
     let service = "linkerd-destination.linkerd.serviceaccount.identity.linkerd.cluster.local".to_owned();
     [
@@ -109,7 +140,7 @@ fn environment(side: Side, trust: &Trust, dir: &Path) -> Vec<(String, String)> {
         ("IDENTITY_DIR", file("identity")),
         ("IDENTITY_TOKEN_FILE", file("token")),
         ("IDENTITY_TRUST_ANCHORS", trust.anchors()),
-        ("IDENTITY_LOCAL_NAME", side.identity().to_owned()),
+        ("IDENTITY_LOCAL_NAME", beside.identity.to_owned()),
         ("IDENTITY_SVC_ADDR", control),
         (
             "IDENTITY_SVC_NAME",
@@ -124,7 +155,7 @@ fn environment(side: Side, trust: &Trust, dir: &Path) -> Vec<(String, String)> {
 ///
 /// # Errors
 /// When nothing answers.
-pub(crate) fn admin(netns: &Netns, path: &str) -> Result<(u16, String)> {
+pub fn admin(netns: &Netns, path: &str) -> Result<(u16, String)> {
     let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     netns.run(move || -> Result<(u16, String)> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::ADMIN));

@@ -96,10 +96,7 @@ fn run(args: &Args) -> Result<()> {
     let chosen: Vec<&'static Workload> =
         all.iter().filter(|w| if args.only.is_empty() { !args.quick || w.quick } else { named(w) }).collect();
     ensure!(!chosen.is_empty(), "no workload is called {:?}; --list names them", args.only);
-    let bin =
-        PathBuf::from(std::env::var_os("ISTHMUS_BIN_DIR").context(
-            "ISTHMUS_BIN_DIR is not set; `cargo xtask bench proxy` builds the binaries and sets it",
-        )?);
+    let bin = folder("ISTHMUS_BIN_DIR")?;
     let settings = Settings {
         tools: Tools {
             wrk: machine::require("wrk", "wrk")?,
@@ -131,7 +128,7 @@ fn run(args: &Args) -> Result<()> {
 }
 
 fn arms(args: &Args, bin: &Path) -> Result<Vec<Arm>> {
-    let ours = if args.dist { build_dist(bin)? } else { bin.join("isthmus-proxy") };
+    let ours = if args.dist { folder("ISTHMUS_DIST_DIR")? } else { bin.to_owned() }.join("isthmus-proxy");
     let sidecar = |name: &str, binary: PathBuf| {
         ensure!(binary.is_file(), "{} is no file", binary.display());
         let binary = binary.canonicalize()?;
@@ -157,14 +154,12 @@ fn arms(args: &Args, bin: &Path) -> Result<Vec<Arm>> {
     Ok(arms)
 }
 
-fn build_dist(bin: &Path) -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        .args(["build", "--quiet", "--profile", "dist", "-p", "mesh-image-proxy"])
-        .status()
-        .context("cannot run cargo")?;
-    ensure!(built.success(), "cargo build --profile dist: {built}");
-    Ok(bin.with_file_name("dist").join("isthmus-proxy"))
+/// The folder of the binaries that a variable names.
+fn folder(variable: &str) -> Result<PathBuf> {
+    let folder = std::env::var_os(variable);
+    let folder =
+        folder.with_context(|| format!("{variable} is not set; `cargo xtask bench proxy` sets it"))?;
+    Ok(PathBuf::from(folder))
 }
 
 /// All rounds of a workload. Proxies stand for all of them, unless each reading needs new ones.

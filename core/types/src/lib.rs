@@ -21,8 +21,20 @@ pub use names::{ClusterName, NameError, federated_name, mirror_name, validate_dn
 pub use opaque::{AppProtocol, OpaquePorts};
 pub use port_set::{PortSet, PortSetError};
 
-/// The version of this build, shared by every image and by `meshctl`.
+/// The version of these sources, shared by every image and by `meshctl`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The version that an executable is built as: `ISTHMUS_VERSION` in the environment of its build, or else the version of
+/// its sources. For the executables themselves, so that another version costs no more than to compile these.
+#[macro_export]
+macro_rules! built_as {
+    () => {
+        match option_env!("ISTHMUS_VERSION") {
+            Some(version) => version,
+            None => $crate::VERSION,
+        }
+    };
+}
 
 /// The audience of the service-account tokens that proxies show to the identity service.
 pub const IDENTITY_AUDIENCE: &str = "identity.l5d.io";

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// The control plane of Isthmus: each subcommand runs one controller.
 #[derive(Debug, Parser)]
-#[command(name = "isthmus-controller", version, propagate_version = true)]
+#[command(name = "isthmus-controller", version = crate::VERSION, propagate_version = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

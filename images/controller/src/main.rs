@@ -18,6 +18,8 @@ use tracing::{error, info};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+const VERSION: &str = mesh_types::built_as!();
+
 /// What a room is given besides its settings.
 struct Parts {
     client: Client,
@@ -48,7 +50,7 @@ async fn run(room: Room) -> Result<()> {
     };
     let grace = common.shutdown_grace_period;
     let log = start_logs(common)?;
-    info!(controller = name, version = mesh_types::VERSION, settings = ?room, "starting");
+    info!(controller = name, version = VERSION, settings = ?room, "starting");
     let shutdown = Shutdown::new();
     let parts = start(admin_addr, log, &shutdown).await?;
     let work = shutdown.spawn("room", run_room(room, parts));

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 /// Prepares the network of a meshed pod.
 #[derive(Debug, Parser)]
-#[command(name = "isthmus-init", version, arg_required_else_help = true, max_term_width = 110)]
+#[command(name = "isthmus-init", version = mesh_types::built_as!(), arg_required_else_help = true, max_term_width = 110)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

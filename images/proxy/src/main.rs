@@ -9,6 +9,8 @@ use mesh_proxy::run::{Options, run};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+const VERSION: &str = mesh_types::built_as!();
+
 const USAGE: &str = "usage: isthmus-proxy                         run the proxy as LINKERD2_PROXY_* says
        isthmus-proxy await [--timeout 2m] [--port 4191]
                                              wait until the proxy of this pod is ready
@@ -20,7 +22,7 @@ fn main() -> anyhow::Result<()> {
         None | Some("run") => serve(),
         Some("await") => wait::until_ready(&arguments[1..]),
         Some("--version" | "-V") => {
-            println!("isthmus-proxy {}", env!("CARGO_PKG_VERSION"));
+            println!("isthmus-proxy {VERSION}");
             Ok(())
         }
         Some("--help" | "-h") => {
@@ -38,11 +40,11 @@ fn serve() -> anyhow::Result<()> {
     let format =
         config.log.format.parse().map_err(|error| anyhow::anyhow!("LINKERD2_PROXY_LOG_FORMAT: {error}"))?;
     let log = mesh_runtime::init_tracing(format, &config.log.filter).context("LINKERD2_PROXY_LOG")?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), identity = %config.identity.local, "starting");
+    tracing::info!(version = VERSION, identity = %config.identity.local, "starting");
     for (variable, value) in mesh_proxy::config::redacted(&env) {
         tracing::debug!(variable, value);
     }
     let gateway = mesh_gateway::factory(&config);
-    let options = Options { env, log: Some(log), gateway, ..Options::default() };
+    let options = Options { version: VERSION, env, log: Some(log), gateway, ..Options::default() };
     Ok(run(config, options)?)
 }

@@ -133,12 +133,15 @@ impl Values {
         }
     }
 
+    /// The version that is installed.
+    pub fn version(&self) -> &str {
+        if self.linkerd_version.is_empty() { mesh_types::VERSION } else { &self.linkerd_version }
+    }
+
     /// Full reference of an image.
     pub fn image(&self, image: &Image) -> String {
-        let version = [image.version.as_str(), self.linkerd_version.as_str(), mesh_types::VERSION]
-            .into_iter()
-            .find(|v| !v.is_empty());
-        format!("{}:{}", image.name, version.unwrap_or_default())
+        let version = if image.version.is_empty() { self.version() } else { &image.version };
+        format!("{}:{version}", image.name)
     }
 
     /// Pull policy of an image.

@@ -105,7 +105,7 @@ async fn pod(
         namespace_annotations: &namespace,
         owner: found.owner.as_ref(),
         control_plane_namespace: &state.namespace,
-        created_by: concat!("isthmus/proxy-injector ", env!("CARGO_PKG_VERSION")),
+        created_by: &format!("isthmus/proxy-injector {}", values.version()),
     };
     let owner = found.owner.as_ref().map_or("pod".to_owned(), |o| format!("{}/{}", o.kind, o.name));
     let owner_kind = found.owner.as_ref().map_or("Pod", |o| o.kind.as_str());

@@ -3,12 +3,13 @@
 use super::outcome::{Category, Verdict};
 use super::trouble::{self, Trouble};
 use super::{Context, until_well};
+use crate::VERSION;
 use crate::install_checks::CONFIG;
 use mesh_kube::k8s_openapi::api::apps::v1::Deployment;
 use mesh_kube::k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use mesh_kube::kube::api::ListParams;
 use mesh_kube::kube::{self, Api};
-use mesh_types::{VERSION, annotations, labels};
+use mesh_types::{annotations, labels};
 use serde_json::Value;
 
 /// Components, each a Deployment `linkerd-…` with an account and roles of that name.

@@ -3,11 +3,12 @@
 use super::control_plane::{annotation, is_ready, label};
 use super::outcome::{Category, Verdict};
 use super::{Context, until_well};
+use crate::VERSION;
 use mesh_kube::k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use mesh_kube::kube::api::ListParams;
 use mesh_kube::kube::{self, Api};
 use mesh_tls::TrustBundle;
-use mesh_types::{VERSION, annotations, labels};
+use mesh_types::{annotations, labels};
 
 /// Whether meshed pods run, are of this version, and trust what the control plane trusts.
 pub(super) async fn data_plane(context: &Context, namespace: Option<&str>) -> [Category; 2] {

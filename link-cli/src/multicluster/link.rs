@@ -17,7 +17,7 @@ use exporter::Exporter;
 use importer::Importer;
 use mesh_types::{ClusterName, MULTICLUSTER_NAMESPACE};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(crate) use unlink::{Args as UnlinkArgs, run as unlink};
 
@@ -169,6 +169,9 @@ struct Way {
     fine: bool,
 }
 
+/// The address of a Service leads to its pods some seconds after they are ready, once the nodes have heard of them.
+const SETTLING: Duration = Duration::from_secs(20);
+
 /// Looks at both sides of one direction and shows the plan. A gateway that is starting is given time to.
 async fn look(
     link: LinkArgs,
@@ -179,7 +182,19 @@ async fn look(
 ) -> anyhow::Result<Way> {
     let mut exporter = exporter::wait_for_gateway(&link, &exporting, patience, globals).await?;
     let importer = importer::wait_for_mirror(&link, &importing, patience, globals).await?;
-    let (report, server) = preflight::run(&exporter, &importer, globals).await;
+    let (began, mut told) = (Instant::now(), false);
+    let (report, server) = loop {
+        let (report, server) = preflight::run(&exporter, &importer, globals).await;
+        match report.unreached() {
+            Some(why) if began.elapsed() < patience.min(SETTLING) => {
+                if !std::mem::replace(&mut told, true) {
+                    eprintln!("waiting for the gateway of {exporting} to be reached from {importing}: {why}");
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            _ => break (report, server),
+        }
+    };
     exporter.server = server.unwrap_or(exporter.server);
     let account = apply::account_name(&importing);
     let plan = apply::Plan::new(&link, &exporter, &importer, &account, globals);

@@ -2,23 +2,23 @@
 //! worker has one [`Connections`] for each endpoint ([`Pool`]), and one for each address of the application.
 
 mod endpoint;
+mod http1;
 mod io;
 
 pub use endpoint::{Pool, ToEndpoint};
 pub use io::PeerIo;
 
 use crate::body::{Body, End, Observe};
-use crate::error::Error;
-use crate::http::upgrade;
+use crate::error::{Cause, Error};
+use crate::http::http1::{Error as Http1Error, Head, Outgoing};
 use crate::rt::{ConnExec, ConnStreams};
-use http::{Method, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use http::{Request, Response, Version};
+use http1::Connection;
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_balance::Admission;
 use mesh_net::SessionProtocol;
 use std::cell::{Cell, RefCell};
-use std::error::Error as _;
 use std::future::Future;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -28,8 +28,6 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Mutex;
 
-/// Memory for one HTTP/1 head; also what hyper reads at once.
-const MAX_HTTP1_BUFFER: usize = 64 * 1024;
 /// Streams on every HTTP/2 connection before another is opened: one connection is one lock and one TCP window.
 const STREAMS_PER_CONNECTION: usize = 64;
 
@@ -64,8 +62,6 @@ pub struct Terms {
     pub idle_timeout: Duration,
     /// Idle HTTP/1 connections kept.
     pub max_idle: usize,
-    /// Whether HTTP/1 field names keep their case.
-    pub keep_case: bool,
     /// HTTP/2 stream window, bytes.
     pub stream_window: u32,
     /// HTTP/2 connection window, bytes.
@@ -79,9 +75,9 @@ pub struct Terms {
 }
 
 /// The connections of one worker to one place.
-pub struct Connections<C> {
+pub struct Connections<C: Connect> {
     to: C,
-    idle: RefCell<Vec<Idle>>,
+    idle: RefCell<Vec<Idle<C::Io>>>,
     http2: RefCell<Vec<Http2>>,
     /// One connection at a time is made; who waits uses it too, or shares its failure.
     connecting: Mutex<()>,
@@ -89,15 +85,15 @@ pub struct Connections<C> {
     growing: Cell<bool>,
 }
 
-struct Idle {
-    sender: http1::SendRequest<Body>,
+struct Idle<I> {
+    connection: Connection<I>,
     since: Instant,
 }
 
-impl Idle {
+impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Idle<I> {
     /// Whether it is open and was used since `oldest`.
     fn is_usable(&self, oldest: Option<Instant>) -> bool {
-        !self.sender.is_closed() && oldest.is_none_or(|oldest| self.since > oldest)
+        oldest.is_none_or(|oldest| self.since > oldest) && self.connection.is_open()
     }
 }
 
@@ -145,77 +141,65 @@ impl<C: Connect> Connections<C> {
         Instant::now().checked_sub(self.to.terms().idle_timeout)
     }
 
-    async fn send_http1(self: &Rc<Self>, mut request: Request<Body>) -> Result<Response<Body>, Error> {
-        let leaves_http = upgrade::is_upgrade(&request) || *request.method() == Method::CONNECT;
+    async fn send_http1(self: &Rc<Self>, request: Request<Body>) -> Result<Response<Body>, Error> {
         let idempotent = request.method().is_idempotent();
-        // A pooled connection may turn out to be closed; the request then comes back unsent, unless it was on its way.
-        while let Some(mut sender) = self.pooled() {
-            match sender.try_send_request(request).await {
-                Ok(response) => return Ok(self.received(response, sender, leaves_http)),
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => {
-                        let error = error.into_error();
-                        let dropped = idempotent && ended(&error);
-                        return Err(if dropped { Error::Dropped(error) } else { Error::Request(error) });
-                    }
-                },
+        let mut outgoing = Outgoing::new(request);
+        // A pooled connection may turn out to be closed; the request is then unsent, unless it was on its way.
+        while let Some(mut connection) = self.pooled() {
+            match connection.exchange(&mut outgoing).await {
+                Ok(head) => return self.received(head, connection),
+                Err(Http1Error::Io(_)) if outgoing.is_unsent() => {}
+                Err(error) => {
+                    let dropped = idempotent && ended(&error);
+                    let cause = Cause::Http1(error);
+                    return Err(if dropped { Error::Dropped(cause) } else { Error::Request(cause) });
+                }
             }
         }
         // Connecting is rare and its future large: every request would have room for it.
-        let mut sender = Box::pin(self.connect_http1(Admission::Normal)).await?;
-        match sender.try_send_request(request).await {
-            Ok(response) => Ok(self.received(response, sender, leaves_http)),
-            Err(mut error) => Err(match error.take_message() {
-                Some(_) => Error::NotSent(error.into_error()),
-                None => Error::Request(error.into_error()),
-            }),
+        let mut connection = Box::pin(self.connect_http1(Admission::Normal)).await?;
+        match connection.exchange(&mut outgoing).await {
+            Ok(head) => self.received(head, connection),
+            Err(error @ Http1Error::Io(_)) if outgoing.is_unsent() => Err(Error::NotSent(error.into())),
+            Err(error) => Err(Error::Request(error.into())),
         }
     }
 
-    /// The connection that was used last and is ready again. Those below it are left for [`Self::close_idle`].
-    fn pooled(&self) -> Option<http1::SendRequest<Body>> {
+    /// The connection that was used last. Those below it are left for [`Self::close_idle`].
+    fn pooled(&self) -> Option<Connection<C::Io>> {
         let mut idle = self.idle.borrow_mut();
         let mut oldest = None;
         loop {
-            let last = idle.iter().rposition(|i| i.sender.is_ready() || i.sender.is_closed())?;
-            let found = idle.remove(last);
+            let found = idle.pop()?;
             if found.is_usable(*oldest.get_or_insert_with(|| self.oldest())) {
-                return Some(found.sender);
+                return Some(found.connection);
             }
         }
     }
 
-    async fn connect_http1(&self, admission: Admission) -> Result<http1::SendRequest<Body>, Error> {
-        let io = self.to.connect(Some(SessionProtocol::Http1), admission).await?;
-        let (sender, connection) = http1::Builder::new()
-            .preserve_header_case(self.to.terms().keep_case)
-            .max_buf_size(MAX_HTTP1_BUFFER)
-            .handshake(TokioIo::new(io))
-            .await
-            .map_err(|source| Error::Handshake { addr: self.to.addr(), source })?;
-        tokio::task::spawn_local(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "connection failed");
-            }
-        });
-        Ok(sender)
+    /// Puts a connection on the stack.
+    fn keep(&self, connection: Connection<C::Io>) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < self.to.terms().max_idle {
+            idle.push(Idle { connection: connection.rest(), since: Instant::now() });
+        }
+    }
+
+    async fn connect_http1(&self, admission: Admission) -> Result<Connection<C::Io>, Error> {
+        Ok(Connection::new(self.to.connect(Some(SessionProtocol::Http1), admission).await?))
     }
 
     /// The connection goes back to the stack when the body has ended.
-    fn received(
-        self: &Rc<Self>,
-        response: Response<Incoming>,
-        sender: http1::SendRequest<Body>,
-        leaves_http: bool,
-    ) -> Response<Body> {
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS
-            || (leaves_http && response.status().is_success())
-        {
-            return response.map(Body::from);
+    fn received(self: &Rc<Self>, head: Head, connection: Connection<C::Io>) -> Result<Response<Body>, Error> {
+        let mut response = head.response;
+        if head.leaves_http {
+            let upgraded = connection.upgraded().ok_or(Error::Request(Http1Error::Incomplete.into()))?;
+            response.extensions_mut().insert(upgraded);
+            return Ok(response.map(|()| Body::Empty));
         }
-        let back = Return { to: Rc::clone(self), sender: Some(sender) };
-        response.map(|body| Body::from(body).observed(back))
+        let back = head.keeps.then(|| Rc::clone(self));
+        let receiving = http1::Receiving::new(connection, head.body, back);
+        Ok(response.map(|()| Body::frames(receiving)))
     }
 
     async fn send_http2(self: &Rc<Self>, mut request: Request<Body>) -> Result<Response<Body>, Error> {
@@ -231,7 +215,7 @@ impl<C: Connect> Connections<C> {
                 // The connection closed under us: the request goes to another one.
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => request = unsent,
-                    None => return Err(Error::Request(error.into_error())),
+                    None => return Err(Error::Request(error.into_error().into())),
                 },
             }
         }
@@ -311,10 +295,12 @@ impl<C: Connect> Connections<C> {
 }
 
 /// Whether a connection ended before it gave a response, with or without what was sent having been read.
-fn ended(error: &hyper::Error) -> bool {
-    let io = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
-    error.is_incomplete_message()
-        || io.is_some_and(|io| matches!(io.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe))
+fn ended(error: &Http1Error) -> bool {
+    match error {
+        Http1Error::Incomplete => true,
+        Http1Error::Io(error) => matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe),
+        _ => false,
+    }
 }
 
 impl Stream {
@@ -334,23 +320,4 @@ impl Observe for Stream {
     fn data(&mut self, _: usize) {}
 
     fn end(&mut self, _: End<'_>) {}
-}
-
-/// Gives a connection back to the stack.
-struct Return<C: Connect> {
-    to: Rc<Connections<C>>,
-    sender: Option<http1::SendRequest<Body>>,
-}
-
-impl<C: Connect> Observe for Return<C> {
-    fn data(&mut self, _: usize) {}
-
-    fn end(&mut self, end: End<'_>) {
-        let Some(sender) = self.sender.take() else { return };
-        let mut idle = self.to.idle.borrow_mut();
-        if matches!(end, End::Complete(_)) && !sender.is_closed() && idle.len() < self.to.to.terms().max_idle
-        {
-            idle.push(Idle { sender, since: Instant::now() });
-        }
-    }
 }

@@ -43,7 +43,6 @@ impl App {
         let terms = Terms {
             idle_timeout: http.pool_idle_timeout,
             max_idle: http.max_idle_per_endpoint,
-            keep_case: false,
             stream_window: http.h2_stream_window,
             connection_window: http.h2_connection_window,
             adaptive_window: false,

@@ -33,7 +33,7 @@ fn layer(crate_name: &str) -> Option<u8> {
         "mesh-sandbox" | "mesh-image-proxy" | "mesh-image-controller" | "mesh-image-init" => 6,
         "mesh-link-cli" | "mesh-bed" | "mesh-scenarios" => 7,
         "mesh-layout" | "mesh-conformance" | "mesh-protocols" | "mesh-bench" | "mesh-bench-proxy"
-        | "mesh-hot" | "mesh-xtask" => 8,
+        | "mesh-bench-endure" | "mesh-hot" | "mesh-xtask" => 8,
         _ => return None,
     })
 }

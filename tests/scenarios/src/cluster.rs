@@ -84,6 +84,19 @@ impl Cluster {
         self.run(binary("meshctl"), args, None)
     }
 
+    /// Runs the next version's meshctl and answers with its standard output.
+    ///
+    /// # Errors
+    /// When it fails, with what it wrote to standard error.
+    ///
+    /// # Panics
+    /// Where there is none: `cargo xtask kind test` builds it.
+    pub fn next_meshctl(&self, args: &[&str]) -> Result<String> {
+        let folder = std::env::var_os("ISTHMUS_NEXT_BIN_DIR");
+        let folder = folder.expect("cargo xtask kind test sets ISTHMUS_NEXT_BIN_DIR");
+        self.run(Path::new(&folder).join("meshctl"), args, None)
+    }
+
     fn run(&self, program: PathBuf, args: &[&str], input: Option<&str>) -> Result<String> {
         let mut child = Command::new(&program)
             .arg(format!("--kubeconfig={}", self.kubeconfig.display()))

@@ -150,18 +150,21 @@ fn a_rolling_restart_of_the_control_plane_costs_no_request() {
 #[ignore = "needs images of another version: cargo xtask kind test"]
 fn an_upgrade_under_load_costs_no_request() {
     let _turn = take_turn();
-    let next =
-        std::env::var("ISTHMUS_NEXT_TAG").expect("cargo xtask kind test names the tag of the next version");
+    let short = ["version", "--client", "--short"];
+    let next = FLEET.east.next_meshctl(&short).unwrap().trim().to_owned();
+    assert_ne!(next, FLEET.east.meshctl(&short).unwrap().trim());
     let (load, since) = load_on("catalog-federated:80");
-    let version = format!("linkerdVersion={next}");
     std::thread::scope(|scope| {
         for cluster in FLEET.both() {
-            let version = version.as_str();
+            let next = &next;
             scope.spawn(move || {
-                cluster.apply(&cluster.meshctl(&["upgrade", "--crds"]).unwrap()).unwrap();
-                cluster.apply(&cluster.meshctl(&["upgrade", "--set", version]).unwrap()).unwrap();
+                for step in [&["upgrade", "--crds"][..], &["upgrade"]] {
+                    cluster.apply(&cluster.next_meshctl(step).unwrap()).unwrap();
+                }
                 control_plane_rolls_out(cluster);
-                let extension = cluster.meshctl(&["multicluster", "install", "--set", version]).unwrap();
+                let told = format!("{:?}", cluster.next_meshctl(&["-n", NS, "check", "--proxy"]));
+                assert!(told.contains(&format!("not {next}: ")), "{told}");
+                let extension = cluster.next_meshctl(&["multicluster", "install"]).unwrap();
                 cluster.apply(&extension).unwrap();
                 for deployment in ["linkerd-gateway", "linkerd-service-mirror"] {
                     cluster.rolled_out(MC, deployment).unwrap();

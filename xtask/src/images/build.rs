@@ -5,6 +5,9 @@ use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// What the executables are told of their version, if it is not that of the sources.
+const VERSION: &str = "ISTHMUS_VERSION";
+
 /// The machine's architecture, in the words of two worlds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Architecture {
@@ -25,10 +28,15 @@ impl Architecture {
     }
 }
 
-/// Builds the packages without any library to load and answers with the folder of their executables.
+/// Builds the packages, as this version, without any library to load and answers with the folder of their executables.
 ///
 /// The target is named, although it is this machine's, so that flags reach what ships and not what runs at build time.
-pub(crate) fn build(packages: &[&str], profile: &str, architecture: Architecture) -> Result<PathBuf> {
+pub(crate) fn build(
+    packages: &[&str],
+    version: &str,
+    profile: &str,
+    architecture: Architecture,
+) -> Result<PathBuf> {
     require_static_libc()?;
     let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
     let mut build = cargo();
@@ -36,6 +44,11 @@ pub(crate) fn build(packages: &[&str], profile: &str, architecture: Architecture
         .args(["build", "--quiet", "--profile", profile, "--target", architecture.target])
         .env("RUSTFLAGS", format!("{flags} -C target-feature=+crt-static"))
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    if version == env!("CARGO_PKG_VERSION") {
+        build.env_remove(VERSION);
+    } else {
+        build.env(VERSION, version);
+    }
     if architecture.image == "arm64" {
         // Kernels of that architecture have pages of 4, 16 or 64 KiB; the allocator must be able to serve them all.
         build.env("JEMALLOC_SYS_WITH_LG_PAGE", "16");

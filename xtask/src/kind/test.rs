@@ -23,29 +23,35 @@ const NOT_ON_DISTINCT_SUBNETS: &[(&str, &str)] =
 /// What is run on clusters: the executables, and the images made of them.
 struct Built {
     bin: PathBuf,
+    /// The same sources, built as the next version.
+    next: PathBuf,
     archives: Vec<PathBuf>,
 }
 
 impl Built {
-    /// The images of this version, and the same under the next version's tag, for an upgrade.
+    /// Executables and images of this version and of the next one, for an upgrade.
     fn build() -> Result<Self> {
+        let next_version = next_version()?;
+        let next = step("building the binaries as the next version", || {
+            crate::build_binaries_as(&next_version, "bin-next")
+        })?;
         let bin = step("building the binaries", crate::build_binaries)?;
         let archives = step("building the images", || {
             let mut archives = Vec::new();
-            for tag in [env!("CARGO_PKG_VERSION").to_owned(), next_tag()?] {
+            for (version, folder) in [(env!("CARGO_PKG_VERSION"), &bin), (&next_version, &next)] {
                 let options = images::Options {
                     names: Vec::new(),
                     profile: "release".to_owned(),
-                    tag,
+                    tag: version.to_owned(),
                     prefix: "isthmus".to_owned(),
-                    executables: Some(bin.clone()),
+                    executables: Some(folder.clone()),
                     out: None,
                 };
                 archives.extend(images::run(&options)?);
             }
             Ok(archives)
         })?;
-        Ok(Self { bin, archives })
+        Ok(Self { bin, next, archives })
     }
 
     /// Brings clusters up, does what is to be done there, and takes them away.
@@ -70,7 +76,7 @@ impl Built {
             ("ISTHMUS_KIND", places::FLEET.into()),
             ("ISTHMUS_BIN_DIR", self.bin.clone().into()),
             ("ISTHMUS_KUBECTL", kubectl.clone().into()),
-            ("ISTHMUS_NEXT_TAG", next_tag()?.into()),
+            ("ISTHMUS_NEXT_BIN_DIR", self.next.clone().into()),
             ("PATH", crate::machine::path_beginning_with(&kubectl)?),
         ])
     }
@@ -106,7 +112,7 @@ pub(crate) fn bench(program: &mut Command) -> Result<()> {
 }
 
 /// This version with its last number one higher.
-fn next_tag() -> Result<String> {
+fn next_version() -> Result<String> {
     let (rest, last) = env!("CARGO_PKG_VERSION").rsplit_once('.').context("a version has dots")?;
     Ok(format!("{rest}.{}", last.parse::<u32>().context("a version ends with a number")? + 1))
 }
@@ -128,12 +134,12 @@ fn scenarios(config: Option<&str>, args: &[String], built: &Built) -> Result<()>
 
 #[cfg(test)]
 mod tests {
-    use super::{LINKS, SEVERAL_NODES, next_tag};
+    use super::{LINKS, SEVERAL_NODES, next_version};
     use std::path::Path;
 
     #[test]
-    fn the_next_tag_is_another_one() {
-        assert_ne!(next_tag().unwrap(), env!("CARGO_PKG_VERSION"));
+    fn the_next_version_is_another_one() {
+        assert_ne!(next_version().unwrap(), env!("CARGO_PKG_VERSION"));
     }
 
     #[test]

@@ -20,35 +20,51 @@ const DECAY: Duration = Duration::from_secs(10);
 const QUEUE: u32 = 100;
 const FAILFAST: Duration = Duration::from_secs(3);
 const WEIGHT: u32 = 10_000;
+/// What it sets for a service with failover: failures in a row, the least and the longest ejection, and its jitter.
+const MAX_FAILURES: u32 = 7;
+const PENALTY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const PENALTY_JITTER: f32 = 0.5;
 
 pub(super) fn named(name: &str) -> Metadata {
     Metadata { kind: Some(metadata::Kind::Default(name.to_owned())) }
 }
 
-/// HTTP or opaque, found out.
-pub(super) fn detected(path: &str) -> OutboundPolicy {
-    let http = vec![http_route(path)];
+/// HTTP or opaque, found out. Endpoints that fail must be left for the next tier where there is one.
+pub(super) fn detected(paths: &[String]) -> OutboundPolicy {
+    let (http, failure_accrual) = (vec![http_route(paths)], (paths.len() > 1).then(consecutive));
     policy(proxy_protocol::Kind::Detect(proxy_protocol::Detect {
         timeout: DETECT_TIMEOUT.try_into().ok(),
-        opaque: Some(proxy_protocol::Opaque { routes: vec![opaque_route(path)] }),
-        http1: Some(proxy_protocol::Http1 { routes: http.clone(), failure_accrual: None }),
-        http2: Some(proxy_protocol::Http2 { routes: http, failure_accrual: None }),
+        opaque: Some(proxy_protocol::Opaque { routes: vec![opaque_route(paths)] }),
+        http1: Some(proxy_protocol::Http1 { routes: http.clone(), failure_accrual }),
+        http2: Some(proxy_protocol::Http2 { routes: http, failure_accrual }),
     }))
 }
 
 /// Bytes.
-pub(super) fn opaque(path: &str) -> OutboundPolicy {
-    policy(proxy_protocol::Kind::Opaque(proxy_protocol::Opaque { routes: vec![opaque_route(path)] }))
+pub(super) fn opaque(paths: &[String]) -> OutboundPolicy {
+    policy(proxy_protocol::Kind::Opaque(proxy_protocol::Opaque { routes: vec![opaque_route(paths)] }))
+}
+
+fn consecutive() -> api::FailureAccrual {
+    use api::failure_accrual::{ConsecutiveFailures, Kind};
+    let backoff = api::ExponentialBackoff {
+        min_backoff: PENALTY.0.try_into().ok(),
+        max_backoff: PENALTY.1.try_into().ok(),
+        jitter_ratio: PENALTY_JITTER,
+        respect_retry_after_hint: false,
+    };
+    let failures = ConsecutiveFailures { max_failures: MAX_FAILURES, backoff: Some(backoff) };
+    api::FailureAccrual { kind: Some(Kind::ConsecutiveFailures(failures)), ejection: None }
 }
 
 fn policy(kind: proxy_protocol::Kind) -> OutboundPolicy {
     OutboundPolicy { protocol: Some(api::ProxyProtocol { kind: Some(kind) }), metadata: Some(named("app")) }
 }
 
-fn http_route(path: &str) -> api::HttpRoute {
+fn http_route(paths: &[String]) -> api::HttpRoute {
     use api::http_route::{Distribution, RouteBackend, Rule, distribution};
-    let backend = RouteBackend { backend: Some(backend(path)), ..RouteBackend::default() };
-    let first = distribution::FirstAvailable { backends: vec![backend] };
+    let tier = |path: &String| RouteBackend { backend: Some(backend(path)), ..RouteBackend::default() };
+    let first = distribution::FirstAvailable { backends: paths.iter().map(tier).collect() };
     let rule = Rule {
         matches: vec![mesh_api::http_route::HttpRouteMatch {
             path: Some(mesh_api::http_route::PathMatch {
@@ -62,10 +78,10 @@ fn http_route(path: &str) -> api::HttpRoute {
     api::HttpRoute { metadata: Some(named("http")), hosts: Vec::new(), rules: vec![rule] }
 }
 
-fn opaque_route(path: &str) -> api::OpaqueRoute {
+fn opaque_route(paths: &[String]) -> api::OpaqueRoute {
     use api::opaque_route::{Distribution, RouteBackend, Rule, distribution};
-    let backend = RouteBackend { backend: Some(backend(path)), filters: Vec::new() };
-    let first = distribution::FirstAvailable { backends: vec![backend] };
+    let tier = |path: &String| RouteBackend { backend: Some(backend(path)), filters: Vec::new() };
+    let first = distribution::FirstAvailable { backends: paths.iter().map(tier).collect() };
     let rule = Rule {
         backends: Some(Distribution { kind: Some(distribution::Kind::FirstAvailable(first)) }),
         filters: Vec::new(),

@@ -2,9 +2,10 @@
 
 use super::LinkArgs;
 use super::exporter::Exporter;
+use crate::VERSION;
 use crate::report::Problem;
 use base64::Engine as _;
-use mesh_types::{VERSION, annotations, labels};
+use mesh_types::{annotations, labels};
 use serde_json::{Value, json};
 
 /// Type of the Secrets that hold link credentials.

@@ -17,6 +17,9 @@ use std::time::SystemTime;
 /// Clocks further apart than this make fresh certificates look not yet valid (Linkerd's clock-skew allowance).
 const MAX_SKEW_SECONDS: f64 = 20.0;
 
+/// The row of what was tried from inside.
+const REACHABLE: &str = "reachable from inside";
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mark {
     Good,
@@ -79,6 +82,13 @@ impl Report {
     pub(crate) fn has_errors(&self) -> bool {
         let cells = self.rows.iter().flat_map(|r| [&r.importer, &r.exporter]);
         cells.flatten().any(|c| c.mark == Mark::Error)
+    }
+
+    /// Why the gateway was not reached from inside the importing cluster, if that was tried.
+    pub(crate) fn unreached(&self) -> Option<&str> {
+        let mut tries =
+            self.rows.iter().filter(|row| row.name == REACHABLE).filter_map(|row| row.importer.as_ref());
+        tries.find(|cell| cell.mark == Mark::Error).map(|cell| cell.text.as_str())
     }
 
     /// The table of ux: one row a question, one column a side, the remedy below what failed.
@@ -226,6 +236,16 @@ async fn gateway(exporter: &Exporter) -> Row {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gateway_that_was_not_reached_is_told_from_other_errors() {
+        let row = |name, cell| Row { name, importer: Some(cell), exporter: None, fix: None };
+        let refused = || row(REACHABLE, bad("192.0.2.1:4143 refuses connections"));
+        let report = Report { rows: vec![row("mesh", bad("none")), row(REACHABLE, good("1 ms")), refused()] };
+        assert_eq!(report.unreached(), Some("192.0.2.1:4143 refuses connections"));
+        let report = Report { rows: vec![row("mesh", bad("none")), row(REACHABLE, warning("not tried"))] };
+        assert_eq!(report.unreached(), None);
+    }
 
     #[test]
     fn a_long_cell_does_not_touch_the_next_column() {

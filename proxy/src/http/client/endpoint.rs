@@ -1,7 +1,7 @@
 //! Connections to an endpoint: through [`Connector`], with what its health learns from that.
 
 use super::io::{Connector, PeerIo, Settings};
-use super::{Connect, Connections, Idle, Terms};
+use super::{Connect, Connections, Terms};
 use crate::error::Error;
 use crate::outbound::endpoint::{Health, Hint, Transport};
 use crate::outbound::metrics::EndpointMetrics;
@@ -68,8 +68,8 @@ impl Pool {
             return self.connect_http2(Admission::Trial).await.is_ok();
         }
         match self.connect_http1(Admission::Trial).await {
-            Ok(sender) => {
-                self.idle.borrow_mut().push(Idle { sender, since: Instant::now() });
+            Ok(connection) => {
+                self.keep(connection);
                 true
             }
             Err(_) => false,
@@ -113,7 +113,6 @@ fn terms(transport: &Transport, settings: &Settings) -> Terms {
     Terms {
         idle_timeout: settings.pool_idle_timeout,
         max_idle: settings.max_idle_per_endpoint,
-        keep_case: true,
         stream_window: window(flow.map(|f| f.stream_window), settings.h2_stream_window),
         connection_window: window(flow.map(|f| f.connection_window), settings.h2_connection_window),
         adaptive_window: flow.is_some_and(|f| f.adaptive),

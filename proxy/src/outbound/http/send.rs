@@ -13,7 +13,6 @@ use crate::outbound::policy::RouteBackend;
 use ::http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use mesh_rules::apply_response;
-use std::error::Error as _;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -103,8 +102,7 @@ fn blames_endpoint(error: &Error) -> bool {
         // Connections that nobody uses are everybody's to close.
         Error::Dropped(_) => false,
         Error::Request(error) => {
-            let stream = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
-            let ours = stream.is_some_and(|stream| stream.is_reset() && !stream.is_remote());
+            let ours = error.http2().is_some_and(|stream| stream.is_reset() && !stream.is_remote());
             !error.is_user() && !ours
         }
         _ => true,

@@ -21,7 +21,6 @@ use crate::outbound::policy::Retry;
 use ::http::{Response, StatusCode};
 use mesh_balance::RetryBudget;
 use mesh_types::headers;
-use std::error::Error as _;
 use std::time::{Duration, Instant};
 
 /// Endpoints a request is tried on when nothing of it reached an application.
@@ -207,9 +206,7 @@ fn of_error(error: &Error, retry: Option<&Retry>, idempotent: bool) -> Verdict {
 /// streams it has; when it breaks off later this cannot be told apart, so only idempotent requests are tried again.
 fn refused(error: &Error, idempotent: bool) -> bool {
     let Error::Request(error) = error else { return false };
-    let Some(error) = error.source().and_then(|source| source.downcast_ref::<h2::Error>()) else {
-        return false;
-    };
+    let Some(error) = error.http2() else { return false };
     error.reason() == Some(h2::Reason::REFUSED_STREAM)
         || (idempotent && error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR))
 }

@@ -2,7 +2,7 @@
 
 use super::super::exporter::{Exporter, Servers};
 use super::super::importer::Importer;
-use super::{Row, bad, good, warning};
+use super::{REACHABLE, Row, bad, good, warning};
 use mesh_kube::k8s_openapi::api::core::v1::Pod;
 use mesh_kube::kube::Api;
 use mesh_kube::kube::api::AttachParams;
@@ -12,7 +12,7 @@ use tokio::io::AsyncReadExt as _;
 /// The gateway and the API server as the importing cluster's mirror reaches them, and the address of the API server that
 /// answered.
 pub(super) async fn rows(exporter: &Exporter, importer: &Importer) -> (Vec<Row>, Option<String>) {
-    let name = "reachable from inside";
+    let name = REACHABLE;
     let untried = |why: String| {
         let cell = warning(format!("not tried: {why}"));
         (vec![Row { name, importer: Some(cell), exporter: None, fix: None }], None)
@@ -42,7 +42,7 @@ fn gateway(attempt: &Value) -> Row {
             (bad(error), (!error.contains("does not prove")).then(|| fix.to_owned()))
         }
     };
-    Row { name: "reachable from inside", importer: Some(importer), exporter: None, fix }
+    Row { name: REACHABLE, importer: Some(importer), exporter: None, fix }
 }
 
 /// The row of the API server, and the address to use. Where none was given, the first that answers is taken; where one

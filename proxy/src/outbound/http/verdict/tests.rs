@@ -61,7 +61,7 @@ async fn broken() -> Error {
     };
     let asking = sender.send_request(::http::Request::new(Body::Empty));
     let (answer, ..) = tokio::join!(asking, connection, serving);
-    Error::Request(answer.unwrap_err())
+    Error::Request(answer.unwrap_err().into())
 }
 
 #[tokio::test]

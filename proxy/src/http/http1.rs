@@ -1,0 +1,34 @@
+//! HTTP/1 messages on a connection (RFC 9112): how they are written, and how they are read.
+
+mod chunked;
+mod decoder;
+mod encoder;
+mod outgoing;
+mod response;
+
+pub use decoder::{Decoder, Piece};
+pub use encoder::Encoder;
+pub use outgoing::Outgoing;
+pub use response::{Head, parse};
+
+use std::io;
+
+/// Why a message did not make it over a connection.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Reading or writing failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The connection ended before the message did.
+    #[error("connection closed before the message was complete")]
+    Incomplete,
+    /// The message is not HTTP/1.
+    #[error("malformed message: {0}")]
+    Malformed(&'static str),
+    /// The body that is to be sent failed.
+    #[error("{0}")]
+    Body(#[source] Box<crate::error::Error>),
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+#![allow(clippy::unwrap_used)]
+
+use super::{Decoder, Error, Outgoing, Piece, parse};
+use crate::body::Body;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, Request, StatusCode, Version};
+use std::task::{Context, Poll, Waker};
+
+/// What a body of these bytes says when they come in pieces of that size: its data, its trailers, and what is left over.
+fn decoded(mut decoder: Decoder, bytes: &[u8], size: usize) -> Result<(Vec<u8>, HeaderMap, Vec<u8>), Error> {
+    let (mut read, mut data, mut trailers) = (BytesMut::new(), Vec::new(), HeaderMap::new());
+    let mut pieces = bytes.chunks(size);
+    while !decoder.is_done() {
+        match decoder.next(&mut read)? {
+            Some(Piece::Data(bytes)) => data.extend_from_slice(&bytes),
+            Some(Piece::Trailers(fields)) => trailers = fields,
+            Some(Piece::End) => {}
+            None => match pieces.next() {
+                Some(piece) => read.extend_from_slice(piece),
+                None => return Err(Error::Incomplete),
+            },
+        }
+    }
+    let rest = [&read[..], &pieces.collect::<Vec<_>>().concat()].concat();
+    Ok((data, trailers, rest))
+}
+
+#[test]
+fn a_chunked_body_says_the_same_however_it_comes() {
+    let bytes =
+        b"4\r\nWiki\r\n6;name=\"v\"\r\npedia \r\n00E \r\nin \r\n\r\nchunks.\r\n0\r\nx-sum: 7\r\n\r\nHTTP/1.1";
+    for size in 1..=bytes.len() {
+        let (data, trailers, rest) = decoded(Decoder::chunked(), bytes, size).unwrap();
+        assert_eq!(data, b"Wikipedia in \r\n\r\nchunks.", "{size}");
+        assert_eq!((trailers.len(), trailers.get("x-sum").unwrap().as_bytes()), (1, &b"7"[..]));
+        assert_eq!(rest, b"HTTP/1.1");
+    }
+    assert_eq!(
+        decoded(Decoder::exact(3), b"abcd", 2).unwrap(),
+        (b"abc".into(), HeaderMap::new(), b"d".into())
+    );
+}
+
+#[test]
+fn a_chunked_body_that_is_none_is_refused() {
+    for bytes in [
+        &b"\r\n"[..],
+        b"g\r\n",
+        b"-1\r\n",
+        b"+1\r\na\r\n0\r\n\r\n",
+        b"1\na\r\n0\r\n\r\n",
+        b"1 x\r\na\r\n0\r\n\r\n",
+        b"1\r\nab\r\n0\r\n\r\n",
+        b"fffffffffffffffff\r\n",
+        b"0\r\nno field\r\n\r\n",
+    ] {
+        let refused = decoded(Decoder::chunked(), bytes, bytes.len());
+        assert!(
+            matches!(refused, Err(Error::Malformed(_))),
+            "{:?} {refused:?}",
+            bytes.escape_ascii().to_string()
+        );
+    }
+    let endless = [b"1;".as_slice(), &[b'x'; 5000]].concat();
+    assert!(matches!(decoded(Decoder::chunked(), &endless, 100), Err(Error::Malformed(_))));
+    assert!(matches!(decoded(Decoder::chunked(), b"2\r\na", 1), Err(Error::Incomplete)));
+}
+
+/// What is written of a request to a connection that takes everything.
+fn written(request: Request<Body>) -> Result<String, Error> {
+    let mut outgoing = Outgoing::new(request);
+    let mut out = Vec::new();
+    assert!(outgoing.is_unsent());
+    match outgoing.poll_send(&mut out, &mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(sent) => sent.map(|()| {
+            assert!(outgoing.is_sent() && !outgoing.is_unsent());
+            String::from_utf8(out).unwrap()
+        }),
+        Poll::Pending => panic!("{out:?}"),
+    }
+}
+
+fn request(method: Method) -> http::request::Builder {
+    Request::builder().method(method).uri("/a?b").header("host", "shop")
+}
+
+#[test]
+fn the_length_of_a_body_is_said_once() {
+    let get = request(Method::GET).body(Body::Empty).unwrap();
+    assert_eq!(written(get).unwrap(), "GET /a?b HTTP/1.1\r\nhost: shop\r\n\r\n");
+    let post = request(Method::POST).body(Body::full("four")).unwrap();
+    assert_eq!(written(post).unwrap(), "POST /a?b HTTP/1.1\r\nhost: shop\r\ncontent-length: 4\r\n\r\nfour");
+    let chunked = request(Method::POST).header("transfer-encoding", "chunked").header("content-length", "9");
+    let written_ = written(chunked.body(Body::full("four")).unwrap()).unwrap();
+    assert_eq!(
+        written_,
+        "POST /a?b HTTP/1.1\r\nhost: shop\r\ntransfer-encoding: chunked\r\n\r\n4\r\nfour\r\n0\r\n\r\n"
+    );
+    let large = Bytes::from(vec![b'x'; 100_000]);
+    let old = request(Method::PUT).version(Version::HTTP_10).header("transfer-encoding", "chunked");
+    let text = written(old.body(Body::Full(large)).unwrap()).unwrap();
+    assert!(
+        text.starts_with("PUT /a?b HTTP/1.0\r\nhost: shop\r\ncontent-length: 100000\r\n\r\nxxx"),
+        "{text}"
+    );
+    assert_eq!(text.matches('x').count(), 100_000);
+}
+
+#[test]
+fn a_body_that_is_not_as_long_as_was_said_breaks_off() {
+    for said in ["3", "5"] {
+        let post = request(Method::POST).header("content-length", said).body(Body::full("four")).unwrap();
+        assert!(matches!(written(post), Err(Error::Malformed(_))), "{said}");
+    }
+}
+
+#[test]
+fn only_announced_trailers_are_sent() {
+    let fields: HeaderMap = [("x-sum", "7"), ("host", "other")]
+        .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+        .into_iter()
+        .collect();
+    let post = request(Method::POST).header("transfer-encoding", "chunked").header("trailer", "X-Sum");
+    let text = written(post.body(Body::Trailers(Box::new(fields))).unwrap()).unwrap();
+    assert!(text.ends_with("\r\n\r\n0\r\nx-sum: 7\r\n\r\n"), "{text}");
+}
+
+/// The head in these bytes: status, whether the connection is kept, and the data of the body when the rest follows.
+fn answered(bytes: &[u8], method: &Method) -> Result<(StatusCode, bool, Result<Vec<u8>, Error>), Error> {
+    let mut read = BytesMut::from(bytes);
+    let head = parse(&mut read, method)?.ok_or(Error::Incomplete)?;
+    let data = decoded(head.body, &read, 1).map(|(data, ..)| data);
+    Ok((head.response.status(), head.keeps, data))
+}
+
+#[test]
+fn a_response_ends_where_its_head_says() {
+    let data = |bytes: &[u8], method: &Method| {
+        let (_, keeps, data) = answered(bytes, method).unwrap();
+        (keeps, data.ok())
+    };
+    let get = Method::GET;
+    assert_eq!(data(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nab", &get), (true, Some(b"ab".into())));
+    assert_eq!(data(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n", &Method::HEAD), (true, Some(vec![])));
+    assert_eq!(data(b"HTTP/1.1 304 Not\r\ncontent-length: 2\r\n\r\n", &get), (true, Some(vec![])));
+    assert_eq!(data(b"HTTP/1.1 204 No\r\n\r\n", &get), (true, Some(vec![])));
+    assert_eq!(
+        data(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\ncontent-length: 2\r\n\r\nab", &get),
+        (true, Some(b"ab".into()))
+    );
+    let chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, Chunked\r\n\r\n1\r\na\r\n0\r\n\r\n";
+    assert_eq!(data(chunked, &get), (true, Some(b"a".into())));
+    // The other length is of no use, and so is the connection.
+    let both = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+    assert_eq!(data(both, &get), (false, Some(vec![])));
+    assert_eq!(data(b"HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n", &get), (false, Some(vec![])));
+    let kept = b"HTTP/1.0 200 OK\r\nconnection: foo, Keep-Alive\r\ncontent-length: 0\r\n\r\n";
+    assert_eq!(data(kept, &get), (true, Some(vec![])));
+    let closed =
+        b"HTTP/1.1 200 OK\r\nconnection: keep-alive\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    assert_eq!(data(closed, &get), (false, Some(vec![])));
+    // Until the end of the connection, which has not come.
+    assert_eq!(data(b"HTTP/1.1 200 OK\r\n\r\nab", &get), (false, None));
+}
+
+#[test]
+fn interim_responses_are_no_answer() {
+    let bytes = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n";
+    let (status, keeps, _) = answered(bytes, &Method::GET).unwrap();
+    assert_eq!((status, keeps), (StatusCode::NO_CONTENT, true));
+    for cut in 0..bytes.len() {
+        assert!(matches!(answered(&bytes[..cut], &Method::GET), Err(Error::Incomplete)), "{cut}");
+    }
+    let mut read = BytesMut::from(&b"HTTP/1.1 101 Switching\r\nupgrade: x\r\n\r\nrest"[..]);
+    let head = parse(&mut read, &Method::GET).unwrap().unwrap();
+    assert!(head.leaves_http && !head.keeps);
+    assert_eq!(read, "rest");
+}
+
+#[test]
+fn a_response_that_two_readers_may_read_differently_is_refused() {
+    for bytes in [
+        &b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab"[..],
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1, 1\r\n\r\na",
+        b"HTTP/1.1 200 OK\r\ncontent-length: +1\r\n\r\na",
+        b"HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nno field\r\n\r\n",
+        b"HTTP/3.1 200 OK\r\n\r\n",
+        b"SSH-2.0-OpenSSH\r\n",
+    ] {
+        let refused = answered(bytes, &Method::GET);
+        assert!(
+            matches!(refused, Err(Error::Malformed(_))),
+            "{:?} {refused:?}",
+            bytes.escape_ascii().to_string()
+        );
+    }
+    let large = [b"HTTP/1.1 200 OK\r\nx: ".as_slice(), &[b'x'; 70_000]].concat();
+    assert!(matches!(answered(&large, &Method::GET), Err(Error::Malformed(_))));
+}
