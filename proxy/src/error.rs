@@ -160,7 +160,7 @@ pub enum Error {
     Io(#[from] io::Error),
     /// Serving HTTP to the client failed.
     #[error("serving HTTP: {0}")]
-    Server(#[source] hyper::Error),
+    Server(#[source] Cause),
     /// The control plane has not answered yet.
     #[error("no policy for {0}")]
     Undiscovered(SocketAddr),
@@ -387,11 +387,13 @@ impl Error {
 }
 
 /// Why serving a client's HTTP connection failed, as metrics tell it.
-fn server_label(error: &hyper::Error) -> &'static str {
-    if error.is_parse() {
-        return "malformed";
+fn server_label(error: &Cause) -> &'static str {
+    match error {
+        Cause::Http1(http1::Error::Malformed(_)) => return "malformed",
+        Cause::Hyper(error) if error.is_parse() => return "malformed",
+        _ => {}
     }
-    match error.source().and_then(|source| source.downcast_ref::<h2::Error>()) {
+    match error.http2() {
         Some(error) if error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM) => "flood",
         Some(error) if error.is_io() || error.is_remote() => "i/o",
         Some(_) => "malformed",

@@ -10,10 +10,11 @@ pub use io::PeerIo;
 
 use crate::body::{Body, End, Observe};
 use crate::error::{Cause, Error};
-use crate::http::http1::{Error as Http1Error, Head, Outgoing};
+use crate::http::http1::response::Head;
+use crate::http::http1::{Error as Http1Error, request};
 use crate::rt::{ConnExec, ConnStreams};
 use http::{Request, Response, Version};
-use http1::Connection;
+use http1::Link;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_balance::Admission;
@@ -86,14 +87,14 @@ pub struct Connections<C: Connect> {
 }
 
 struct Idle<I> {
-    connection: Connection<I>,
+    link: Link<I>,
     since: Instant,
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Idle<I> {
     /// Whether it is open and was used since `oldest`.
     fn is_usable(&self, oldest: Option<Instant>) -> bool {
-        oldest.is_none_or(|oldest| self.since > oldest) && self.connection.is_open()
+        oldest.is_none_or(|oldest| self.since > oldest) && self.link.is_open()
     }
 }
 
@@ -142,63 +143,64 @@ impl<C: Connect> Connections<C> {
     }
 
     async fn send_http1(self: &Rc<Self>, request: Request<Body>) -> Result<Response<Body>, Error> {
-        let idempotent = request.method().is_idempotent();
-        let mut outgoing = Outgoing::new(request);
+        let method = request.method().clone();
+        let mut outgoing = request::outgoing(request);
         // A pooled connection may turn out to be closed; the request is then unsent, unless it was on its way.
-        while let Some(mut connection) = self.pooled() {
-            match connection.exchange(&mut outgoing).await {
-                Ok(head) => return self.received(head, connection),
+        while let Some(link) = self.pooled() {
+            match link.exchange(&mut outgoing, &method).await {
+                Ok(head) => return self.received(head, link),
                 Err(Http1Error::Io(_)) if outgoing.is_unsent() => {}
                 Err(error) => {
-                    let dropped = idempotent && ended(&error);
+                    let dropped = method.is_idempotent() && ended(&error);
                     let cause = Cause::Http1(error);
                     return Err(if dropped { Error::Dropped(cause) } else { Error::Request(cause) });
                 }
             }
         }
         // Connecting is rare and its future large: every request would have room for it.
-        let mut connection = Box::pin(self.connect_http1(Admission::Normal)).await?;
-        match connection.exchange(&mut outgoing).await {
-            Ok(head) => self.received(head, connection),
+        let link = Box::pin(self.connect_http1(Admission::Normal)).await?;
+        match link.exchange(&mut outgoing, &method).await {
+            Ok(head) => self.received(head, link),
             Err(error @ Http1Error::Io(_)) if outgoing.is_unsent() => Err(Error::NotSent(error.into())),
             Err(error) => Err(Error::Request(error.into())),
         }
     }
 
     /// The connection that was used last. Those below it are left for [`Self::close_idle`].
-    fn pooled(&self) -> Option<Connection<C::Io>> {
+    fn pooled(&self) -> Option<Link<C::Io>> {
         let mut idle = self.idle.borrow_mut();
         let mut oldest = None;
         loop {
             let found = idle.pop()?;
             if found.is_usable(*oldest.get_or_insert_with(|| self.oldest())) {
-                return Some(found.connection);
+                return Some(found.link);
             }
         }
     }
 
     /// Puts a connection on the stack.
-    fn keep(&self, connection: Connection<C::Io>) {
+    fn keep(&self, link: Link<C::Io>) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < self.to.terms().max_idle {
-            idle.push(Idle { connection: connection.rest(), since: Instant::now() });
+            link.rest();
+            idle.push(Idle { link, since: Instant::now() });
         }
     }
 
-    async fn connect_http1(&self, admission: Admission) -> Result<Connection<C::Io>, Error> {
-        Ok(Connection::new(self.to.connect(Some(SessionProtocol::Http1), admission).await?))
+    async fn connect_http1(&self, admission: Admission) -> Result<Link<C::Io>, Error> {
+        Ok(Link::new(self.to.connect(Some(SessionProtocol::Http1), admission).await?))
     }
 
     /// The connection goes back to the stack when the body has ended.
-    fn received(self: &Rc<Self>, head: Head, connection: Connection<C::Io>) -> Result<Response<Body>, Error> {
+    fn received(self: &Rc<Self>, head: Head, link: Link<C::Io>) -> Result<Response<Body>, Error> {
         let mut response = head.response;
         if head.leaves_http {
-            let upgraded = connection.upgraded().ok_or(Error::Request(Http1Error::Incomplete.into()))?;
+            let upgraded = link.upgraded().ok_or(Error::Request(Http1Error::Incomplete.into()))?;
             response.extensions_mut().insert(upgraded);
             return Ok(response.map(|()| Body::Empty));
         }
         let back = head.keeps.then(|| Rc::clone(self));
-        let receiving = http1::Receiving::new(connection, head.body, back);
+        let receiving = http1::Receiving::new(link, head.body, back);
         Ok(response.map(|()| Body::frames(receiving)))
     }
 

@@ -1,15 +1,17 @@
 //! HTTP/1 messages on a connection (RFC 9112): how they are written, and how they are read.
 
 mod chunked;
+mod connection;
 mod decoder;
 mod encoder;
+mod fields;
 mod outgoing;
-mod response;
+pub mod request;
+pub mod response;
 
+pub use connection::Connection;
 pub use decoder::{Decoder, Piece};
-pub use encoder::Encoder;
 pub use outgoing::Outgoing;
-pub use response::{Head, parse};
 
 use std::io;
 

@@ -1,5 +1,7 @@
-//! Serving one HTTP connection: hyper's connection-level API around one handler, behind guards that keep from it what
-//! would make it disagree with other parsers ([`guard`](super::guard)) or work for nothing ([`frames`](super::frames)).
+//! Serving one HTTP connection with one handler, behind guards that refuse what parsers may disagree on
+//! ([`guard`](super::guard)) or what makes work for nothing ([`frames`](super::frames)).
+
+mod http1;
 
 use crate::body::Body;
 use crate::config::Http as Settings;
@@ -8,13 +10,12 @@ use crate::error::{Error, StreamReset};
 use crate::http::frames::{Flood, FrameGuard};
 use crate::http::guard::{Guard, Limits, Violation, Watch};
 use crate::rt::{ConnExec, ConnStreams};
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_net::Http;
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
@@ -29,8 +30,6 @@ const MAX_PENDING_RESETS: usize = 20;
 const MAX_HEADER_LIST: u32 = 64 * 1024;
 /// Memory for unsent data of one HTTP/2 stream.
 const MAX_SEND_BUFFER: usize = 1 << 20;
-/// Memory for one HTTP/1 head; also what hyper reads at once.
-const MAX_HTTP1_BUFFER: usize = 64 * 1024;
 
 /// Whom an HTTP/2 request is for must be said once (RFC 9113, 8.3.1).
 const TWO_HOSTS: Violation =
@@ -78,48 +77,7 @@ where
     let watch = Arc::new(Watch::default());
     let limits = Limits { head: settings.header_read_timeout, idle: settings.idle_timeout };
     let io = Guard::new(io, limits, Arc::clone(&watch));
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (handler, watch) = (Rc::clone(&handler), Arc::clone(&watch));
-        async move { Ok::<_, Infallible>(answer_http1(handler, &watch, request).await) }
-    });
-    let connection = http1::Builder::new()
-        .half_close(true)
-        .header_read_timeout(None)
-        .max_buf_size(MAX_HTTP1_BUFFER)
-        .auto_date_header(false)
-        .serve_connection(TokioIo::new(io), service)
-        .with_upgrades();
-    let mut connection = pin!(connection);
-    tokio::select! {
-        result = connection.as_mut() => return result.map_err(Error::Server),
-        () = drain.draining() => connection.as_mut().graceful_shutdown(),
-    }
-    connection.await.map_err(Error::Server)
-}
-
-async fn answer_http1<H: Handler>(
-    handler: Rc<H>,
-    watch: &Watch,
-    request: Request<Incoming>,
-) -> Response<Body> {
-    let refuse = |handler: &H| {
-        let violation = watch.violation()?;
-        Some(handler.refuse(&Error::Malformed(violation)))
-    };
-    // What stands in for a refused request.
-    if let Some(refusal) = refuse(&handler) {
-        return refusal;
-    }
-    let connect = *request.method() == Method::CONNECT;
-    let response = Rc::clone(&handler).call(request.map(Body::from)).await;
-    // The body turned out to be malformed while it was sent on.
-    if let Some(refusal) = refuse(&handler) {
-        return refusal;
-    }
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS || (connect && response.status().is_success()) {
-        watch.leave_http();
-    }
-    response
+    http1::serve(io, &watch, handler, drain).await
 }
 
 /// Whether `host` names another authority than the request's target; default ports do not count.
@@ -186,6 +144,6 @@ where
     };
     match flood.get() {
         Some(kind) => Err(Error::Flood(kind)),
-        None => ended.map_err(Error::Server),
+        None => ended.map_err(|error| Error::Server(error.into())),
     }
 }

@@ -3,20 +3,20 @@
 use crate::body::Body;
 use crate::drain::Drain;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
-use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use mesh_net::copy_bidirectional;
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
 
 /// What a connection is once it has left HTTP.
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<I: AsyncRead + AsyncWrite + Unpin + Send> Stream for I {}
 
-/// A connection to a server that has left HTTP: an extension of the response that says so, to be taken once.
+/// A connection that has left HTTP, to be taken once; an extension of the response of a server that says so.
 #[derive(Clone)]
 pub struct Upgraded(Arc<Mutex<Option<Box<dyn Stream>>>>);
 
@@ -24,6 +24,10 @@ impl Upgraded {
     /// `io` is at the first byte after the response.
     pub fn new(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
         Self(Arc::new(Mutex::new(Some(Box::new(io)))))
+    }
+
+    fn take(self) -> Option<Box<dyn Stream>> {
+        self.0.lock().take()
     }
 }
 
@@ -34,11 +38,21 @@ impl fmt::Debug for Upgraded {
 }
 
 /// The server's half of an upgrade: at hand after HTTP/1, on its way after HTTP/2.
-async fn of_response(response: (Option<Upgraded>, OnUpgrade)) -> hyper::Result<Box<dyn Stream>> {
-    let (upgraded, on) = response;
-    match upgraded.and_then(|upgraded| upgraded.0.lock().take()) {
+async fn of_server(
+    upgraded: Option<Upgraded>,
+    on: hyper::upgrade::OnUpgrade,
+) -> hyper::Result<Box<dyn Stream>> {
+    match upgraded.and_then(Upgraded::take) {
         Some(stream) => Ok(stream),
         None => Ok(Box::new(TokioIo::new(on.await?))),
+    }
+}
+
+/// The client's half; `None` when its connection ended instead.
+async fn of_client(on: OfClient) -> Option<Box<dyn Stream>> {
+    match on {
+        OfClient::Http1(receiver) => receiver.await.ok()?.take(),
+        OfClient::Http2(on) => Some(Box::new(TokioIo::new(on.await.ok()?))),
     }
 }
 
@@ -54,15 +68,47 @@ pub fn is_upgrade<B>(request: &Request<B>) -> bool {
             && !has_token(request.headers(), header::UPGRADE, "h2c"))
 }
 
+/// The client's half of an upgrade that may happen.
+pub enum OfClient {
+    /// On an HTTP/1 connection.
+    Http1(oneshot::Receiver<Upgraded>),
+    /// On a stream of an HTTP/2 connection.
+    Http2(hyper::upgrade::OnUpgrade),
+}
+
+/// An extension of requests on HTTP/1 connections that ask to leave HTTP.
+#[derive(Clone, Debug)]
+pub struct OnUpgrade(Arc<Mutex<Option<oneshot::Receiver<Upgraded>>>>);
+
+/// To be kept when the connection has left HTTP.
+pub struct Promise(oneshot::Sender<Upgraded>);
+
+/// A promise, and the extension that tells of it.
+pub fn promise() -> (Promise, OnUpgrade) {
+    let (sender, receiver) = oneshot::channel();
+    (Promise(sender), OnUpgrade(Arc::new(Mutex::new(Some(receiver)))))
+}
+
+impl Promise {
+    /// The connection has left HTTP.
+    pub fn happened(self, upgraded: Upgraded) {
+        // Nobody waits for it where the proxy answered by itself.
+        let _ = self.0.send(upgraded);
+    }
+}
+
 /// The client's half of an upgrade; take it before the request is forwarded.
-pub fn of_request(request: &mut Request<Body>) -> Option<OnUpgrade> {
-    is_upgrade(request).then(|| hyper::upgrade::on(request))
+pub fn of_request(request: &mut Request<Body>) -> Option<OfClient> {
+    is_upgrade(request).then(|| {
+        let on = request.extensions_mut().remove::<OnUpgrade>().and_then(|on| on.0.lock().take());
+        on.map_or_else(|| OfClient::Http2(hyper::upgrade::on(request)), OfClient::Http1)
+    })
 }
 
 /// When `response` accepts the upgrade, joins both connections once they have left HTTP, until both are done or `cut`
 /// resolves. The response must go back to the client unchanged.
 pub fn join<C>(
-    client: Option<OnUpgrade>,
+    client: Option<OfClient>,
     connect: bool,
     response: &mut Response<Body>,
     drain: &Drain,
@@ -73,13 +119,13 @@ pub fn join<C>(
     let accepted =
         response.status() == StatusCode::SWITCHING_PROTOCOLS || (connect && response.status().is_success());
     let Some(client) = client.filter(|_| accepted) else { return };
-    let server = of_response((response.extensions_mut().remove(), hyper::upgrade::on(response)));
+    let server = of_server(response.extensions_mut().remove(), hyper::upgrade::on(response));
     relay(client, server, drain, cut());
 }
 
 /// Copies bytes between two upgraded connections until both are done or `cut` resolves.
 fn relay(
-    client: OnUpgrade,
+    client: OfClient,
     server: impl Future<Output = hyper::Result<Box<dyn Stream>>> + 'static,
     drain: &Drain,
     cut: impl Future<Output = ()> + 'static,
@@ -87,11 +133,10 @@ fn relay(
     let guard = drain.guard();
     tokio::task::spawn_local(async move {
         let _guard = guard;
-        let (client, server) = match tokio::try_join!(client, server) {
-            Ok(both) => both,
-            Err(error) => return tracing::debug!(%error, "upgrade did not happen"),
+        let (client, server) = tokio::join!(of_client(client), server);
+        let (Some(mut client), Ok(mut server)) = (client, server) else {
+            return tracing::debug!("upgrade did not happen");
         };
-        let (mut client, mut server) = (TokioIo::new(client), server);
         tokio::select! {
             result = copy_bidirectional(&mut client, &mut server, |_, _| ()) => {
                 if let Err(error) = result {

@@ -87,13 +87,11 @@ impl Cluster {
     /// Runs the next version's meshctl and answers with its standard output.
     ///
     /// # Errors
-    /// When it fails, with what it wrote to standard error.
-    ///
-    /// # Panics
-    /// Where there is none: `cargo xtask kind test` builds it.
+    /// When it fails, with what it wrote to standard error, or where there is none.
     pub fn next_meshctl(&self, args: &[&str]) -> Result<String> {
         let folder = std::env::var_os("ISTHMUS_NEXT_BIN_DIR");
-        let folder = folder.expect("cargo xtask kind test sets ISTHMUS_NEXT_BIN_DIR");
+        let folder =
+            folder.context("ISTHMUS_NEXT_BIN_DIR is not set: run these tests with  cargo xtask kind test")?;
         self.run(Path::new(&folder).join("meshctl"), args, None)
     }
 

@@ -68,8 +68,8 @@ impl Pool {
             return self.connect_http2(Admission::Trial).await.is_ok();
         }
         match self.connect_http1(Admission::Trial).await {
-            Ok(connection) => {
-                self.keep(connection);
+            Ok(link) => {
+                self.keep(link);
                 true
             }
             Err(_) => false,

@@ -13,7 +13,7 @@ const COPIED: usize = 8 * 1024;
 
 /// How the end of a body is said (RFC 9112, 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoder {
+pub(super) enum Encoder {
     /// Its length was said; this much is left.
     Exact(u64),
     /// By the chunked coding.
@@ -94,9 +94,8 @@ pub(super) fn put_field(out: &mut BytesMut, name: &str, value: &[u8]) {
 }
 
 impl Out {
-    /// Where a head is written to.
-    pub(super) fn head(&mut self) -> &mut BytesMut {
-        &mut self.first
+    pub(super) fn new(head: BytesMut) -> Self {
+        Self { first: head, ..Self::default() }
     }
 
     /// Whether another frame may be put.

@@ -1,16 +1,18 @@
-//! The head of a response as it comes.
+//! The head of a response, as it comes and as it is written.
 
-use super::outgoing::content_length;
-use super::{Decoder, Error};
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
+use super::encoder::{Encoder, put_field};
+use super::fields::{self, MAX_FIELDS, Places};
+use super::request::Answer;
+use super::{Decoder, Error, Outgoing};
+use crate::body::Body;
+use bytes::{BufMut as _, BytesMut};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
+use http_body::Body as _;
 use hyper::ext::ReasonPhrase;
 use std::mem::MaybeUninit;
 
-/// Fields of a head.
-const MAX_FIELDS: usize = 128;
-/// Bytes of a head.
-const MAX_HEAD: usize = 64 * 1024;
+/// Room for an ordinary head.
+const HEAD: usize = 512;
 
 /// A response without its body.
 #[derive(Debug)]
@@ -32,7 +34,7 @@ pub struct Head {
 /// [`Error::Malformed`].
 pub fn parse(read: &mut BytesMut, method: &Method) -> Result<Option<Head>, Error> {
     while !read.is_empty() {
-        let Some(response) = fields(read)? else { return Ok(None) };
+        let Some(response) = take(read)? else { return Ok(None) };
         let status = response.status();
         if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
             continue;
@@ -42,57 +44,28 @@ pub fn parse(read: &mut BytesMut, method: &Method) -> Result<Option<Head>, Error
     Ok(None)
 }
 
-fn fields(read: &mut BytesMut) -> Result<Option<Response<()>>, Error> {
-    /// Where something is in the head: beginning and length.
-    type Place = (usize, usize);
-    let mut places: [(Place, Place); MAX_FIELDS] = [((0, 0), (0, 0)); MAX_FIELDS];
-    let (len, count, status, version, reason) = {
-        let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+fn take(read: &mut BytesMut) -> Result<Option<Response<()>>, Error> {
+    let (places, len, status, version, reason) = {
+        let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
         let mut parsed = httparse::Response::new(&mut []);
-        let done = httparse::ParserConfig::default().parse_response_with_uninit_headers(
-            &mut parsed,
-            read,
-            &mut fields,
-        );
-        let len = match done {
-            Ok(httparse::Status::Complete(len)) => len,
-            Ok(httparse::Status::Partial) if read.len() < MAX_HEAD => return Ok(None),
-            Ok(httparse::Status::Partial) => return Err(Error::Malformed("the head is too large")),
-            Err(httparse::Error::TooManyHeaders) => {
-                return Err(Error::Malformed("the head has too many fields"));
-            }
-            Err(_) => return Err(Error::Malformed("the head is not one of HTTP/1")),
-        };
-        let start = read.as_ptr() as usize;
-        let place = |bytes: &[u8]| (bytes.as_ptr() as usize - start, bytes.len());
-        for (field, at) in parsed.headers.iter().zip(&mut places) {
-            // An empty value may lie anywhere.
-            let value = if field.value.is_empty() { (0, 0) } else { place(field.value) };
-            *at = (place(field.name.as_bytes()), value);
-        }
+        let config = httparse::ParserConfig::default();
+        let done = config.parse_response_with_uninit_headers(&mut parsed, read, &mut room);
+        let Some(len) = fields::judge(done, read.len())? else { return Ok(None) };
         let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
         let status = status.ok_or(Error::Malformed("the status is not one"))?;
         let version = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
         let reason = parsed.reason.filter(|reason| Some(*reason) != status.canonical_reason());
         let reason = reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
-        (len, parsed.headers.len(), status, version, reason)
+        (Places::of(read, parsed.headers), len, status, version, reason)
     };
-    let head: Bytes = read.split_to(len).freeze();
+    let head = read.split_to(len).freeze();
     let mut response = Response::new(());
     *response.status_mut() = status;
     *response.version_mut() = version;
     if let Some(reason) = reason {
         response.extensions_mut().insert(reason);
     }
-    let map = response.headers_mut();
-    map.reserve(count);
-    for (name, value) in &places[..count] {
-        let part = |(at, len): Place| head.slice(at..at + len);
-        let name = HeaderName::from_bytes(&part(*name));
-        let name = name.map_err(|_| Error::Malformed("a field has no valid name"))?;
-        let value = HeaderValue::from_maybe_shared(part(*value));
-        map.append(name, value.map_err(|_| Error::Malformed("a field has no valid value"))?);
-    }
+    places.take(&head, response.headers_mut())?;
     Ok(Some(response))
 }
 
@@ -102,21 +75,21 @@ fn judge(mut response: Response<()>, method: &Method) -> Result<Head, Error> {
     let connected = *method == Method::CONNECT && status.is_success();
     let leaves_http = connected || status == StatusCode::SWITCHING_PROTOCOLS;
     let http11 = response.version() == Version::HTTP_11;
-    let mut keeps = keeps(response.headers(), http11);
+    let mut keeps = fields::keeps(response.headers(), http11);
     let bodiless =
         *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let headers = response.headers_mut();
     let body = if leaves_http || bodiless {
         Decoder::exact(0)
-    } else if headers.contains_key(header::TRANSFER_ENCODING) {
+    } else if let Some(chunked) = fields::is_chunked(headers) {
         if !http11 {
             return Err(Error::Malformed("a response of HTTP/1.0 has a transfer-encoding"));
         }
         // Two lengths: another reader may believe the other one.
         keeps &= headers.remove(header::CONTENT_LENGTH).is_none();
-        if is_chunked(headers) { Decoder::chunked() } else { Decoder::until_close() }
+        if chunked { Decoder::chunked() } else { Decoder::until_close() }
     } else if headers.contains_key(header::CONTENT_LENGTH) {
-        let len = content_length(headers);
+        let len = fields::content_length(headers);
         let len = len.ok_or(Error::Malformed("the content-length is not one number"))?;
         if headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(len));
@@ -129,18 +102,81 @@ fn judge(mut response: Response<()>, method: &Method) -> Result<Head, Error> {
     Ok(Head { response, body, keeps, leaves_http })
 }
 
-/// Whether the sender keeps the connection open (RFC 9112, 9.3).
-fn keeps(headers: &HeaderMap, http11: bool) -> bool {
-    let values = || headers.get_all(header::CONNECTION).iter().map(HeaderValue::as_bytes);
-    let says = |token: &[u8]| {
-        let mut tokens = values().flat_map(|value| value.split(|byte| *byte == b','));
-        tokens.any(|said| said.trim_ascii().eq_ignore_ascii_case(token))
+/// Writes a response; says also whether another request may follow it on the connection. Where its fields do not say how
+/// long the body is, that is said here (RFC 9112, 6).
+pub fn outgoing(response: Response<Body>, to: Answer) -> (Outgoing, bool) {
+    let (mut parts, body) = response.into_parts();
+    let status = parts.status;
+    let headers = &mut parts.headers;
+    let leaves_http = status == StatusCode::SWITCHING_PROTOCOLS || (to.connect && status.is_success());
+    let mut keeps = to.keeps && !fields::has(headers, header::CONNECTION, b"close");
+    let bodiless = leaves_http
+        || to.head_only
+        || status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let encoder = if bodiless {
+        if !to.head_only && status != StatusCode::NOT_MODIFIED {
+            headers.remove(header::CONTENT_LENGTH);
+            headers.remove(header::TRANSFER_ENCODING);
+        }
+        Encoder::Exact(0)
+    } else {
+        frame(headers, &body, to.http11)
     };
-    !says(b"close") && (http11 || says(b"keep-alive"))
+    keeps &= encoder != Encoder::Close && !leaves_http;
+    if !leaves_http {
+        match (keeps, to.http11) {
+            (true, true) => {}
+            (true, false) => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
+            }
+            (false, _) => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+        }
+    }
+    let mut head = BytesMut::with_capacity(HEAD);
+    head.put_slice(if to.http11 { b"HTTP/1.1 " } else { b"HTTP/1.0 " });
+    head.put_slice(status.as_str().as_bytes());
+    head.put_u8(b' ');
+    match parts.extensions.get::<ReasonPhrase>() {
+        Some(reason) => head.put_slice(reason.as_bytes()),
+        None => head.put_slice(status.canonical_reason().unwrap_or_default().as_bytes()),
+    }
+    head.put_slice(b"\r\n");
+    for (name, value) in &parts.headers {
+        put_field(&mut head, name.as_str(), value.as_bytes());
+    }
+    head.put_slice(b"\r\n");
+    let chunked = encoder == Encoder::Chunked && to.trailers;
+    let announced = if chunked { fields::announced(&parts.headers) } else { Vec::new() };
+    let body = (!bodiless && (!body.is_end_stream() || encoder != Encoder::Exact(0))).then_some(body);
+    (Outgoing::new(head, encoder, body, announced), keeps)
 }
 
-/// Whether chunked is the last coding.
-fn is_chunked(headers: &HeaderMap) -> bool {
-    let last = headers.get_all(header::TRANSFER_ENCODING).iter().next_back();
-    last.is_some_and(super::outgoing::is_chunked)
+/// How the end of a body is told, with the fields that say so.
+fn frame(headers: &mut HeaderMap, body: &Body, http11: bool) -> Encoder {
+    let chunked = fields::is_chunked(headers);
+    if !http11 {
+        headers.remove(header::TRANSFER_ENCODING);
+    } else if let Some(chunked) = chunked {
+        headers.remove(header::CONTENT_LENGTH);
+        if !chunked {
+            headers.append(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        return Encoder::Chunked;
+    }
+    if let Some(len) = fields::content_length(headers) {
+        return Encoder::Exact(len);
+    }
+    headers.remove(header::CONTENT_LENGTH);
+    if let Some(len) = body.size_hint().exact() {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(len));
+        return Encoder::Exact(len);
+    }
+    if !http11 {
+        return Encoder::Close;
+    }
+    headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    Encoder::Chunked
 }

@@ -6,7 +6,7 @@ use crate::control::{detect, identities, server};
 use crate::harness::{CLIENT, Proxy, read_all};
 use crate::peers::{exchange, raw};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const GOOD: &str = "GET /good HTTP/1.1\r\nhost: web\r\n\r\n";
@@ -167,6 +167,37 @@ async fn a_refused_client_is_not_told_to_continue() {
     let head = "POST /echo HTTP/1.1\r\nhost: web\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n";
     let answer = exchange(&mut proxy.plain().await, head, "\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    // Whether the body comes all the same cannot be known.
+    assert!(answer.contains("connection: close\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_before_the_end_of_the_request_does_not_cut_it_off() {
+    const HEAD: &str = "POST /early HTTP/1.1\r\nhost: web\r\ncontent-length: 300000\r\n\r\n";
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let app = listener.local_addr().unwrap();
+    let serving = tokio::spawn(async move {
+        let (mut early, _) = listener.accept().await.unwrap();
+        let mut bytes = vec![0; 64 * 1024];
+        let mut read = early.read(&mut bytes).await.unwrap();
+        early.write_all(OK.as_bytes()).await.unwrap();
+        while read < HEAD.len() + 300_000 {
+            let more = early.read(&mut bytes).await.unwrap();
+            assert!(more > 0, "cut off after {read} bytes");
+            read += more;
+        }
+        let (mut next, _) = listener.accept().await.unwrap();
+        assert!(next.read(&mut bytes).await.unwrap() > 0 && bytes.starts_with(b"GET /good"));
+        next.write_all(OK.as_bytes()).await.unwrap();
+    });
+    let proxy = Proxy::start(app, &[]).await;
+    let mut io = proxy.plain().await;
+    let answer = exchange(&mut io, HEAD, "ok").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    io.write_all(&vec![b'x'; 300_000]).await.unwrap();
+    let answer = exchange(&mut io, GOOD, "ok").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    serving.await.unwrap();
 }
 
 #[tokio::test]
