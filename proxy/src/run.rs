@@ -130,7 +130,8 @@ async fn serve(shared: Shared, mut options: Options) -> Result<(), Error> {
     let reason = tokio::select! {
         error = workers.failed() => return Err(error),
         reason = &mut stopped => reason,
-        _ = certified.wait_for(|certified| *certified) => {
+        // What it answers with locks the channel: held on to while the proxy runs, it would stop the first renewal for ever.
+        () = async { drop(certified.wait_for(|certified| *certified).await) } => {
             ready.set(true);
             tracing::info!(identity = %shared.tls.identity(), workers = config.cores, "ready");
             tokio::select! {
