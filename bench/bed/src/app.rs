@@ -32,6 +32,8 @@ pub const BODY: usize = 1 << 20;
 const SMALL: &[u8] = &[b'.'; 100];
 /// What one write of the source holds.
 const CHUNK: usize = 64 << 10;
+/// How long the first half of an answer has to get through, before the connection is reset.
+const HALFWAY: std::time::Duration = std::time::Duration::from_millis(100);
 /// HTTP/2 windows that do not hold a fast path back.
 const WINDOW: u32 = 4 << 20;
 
@@ -105,6 +107,8 @@ async fn reset_halfway(mut stream: TcpStream) -> std::io::Result<()> {
     for _ in 0..BODY / 2 / CHUNK {
         stream.write_all(&buffer).await?;
     }
+    // What is not read yet would be lost with the connection.
+    tokio::time::sleep(HALFWAY).await;
     stream.set_zero_linger()
 }
 

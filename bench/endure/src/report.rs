@@ -106,13 +106,22 @@ impl Faults {
         }
         for fault in &self.faults {
             let _ = writeln!(text, "\n**{}** — {}. Expected: {}.", fault.name, fault.what, fault.explanation);
-            for (reason, count) in &fault.verdict.reasons {
+            let v = &fault.verdict;
+            for (reason, count) in &v.reasons {
                 let _ = writeln!(text, "- {count} × {reason}");
+            }
+            if v.held_up > 0 {
+                let kinds: Vec<String> =
+                    v.held_up_by_kind.iter().map(|(kind, count)| format!("{count} × {kind}")).collect();
+                let _ = writeln!(text, "- held up: {}", kinds.join(", "));
+            }
+            if v.recovery_s > 0.0 {
+                let _ = writeln!(text, "- the last to recover: {}", v.last);
             }
             for note in &fault.notes {
                 let _ = writeln!(text, "- {note}");
             }
-            for problem in &fault.verdict.problems {
+            for problem in &v.problems {
                 let _ = writeln!(text, "- NOT AS PROMISED: {problem}");
             }
         }

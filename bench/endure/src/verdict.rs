@@ -56,10 +56,13 @@ pub(crate) struct Verdict {
     pub(crate) unexplained: usize,
     /// Requests that succeeded and took longer than anybody is patient for ([`Kind::patience`]).
     pub(crate) held_up: usize,
+    pub(crate) held_up_by_kind: BTreeMap<&'static str, usize>,
     /// The longest of them, seconds.
     pub(crate) longest_s: f64,
     /// From the fault's end until the last request ended that failed or was held up, seconds.
     pub(crate) recovery_s: f64,
+    /// What kind that one was.
+    pub(crate) last: &'static str,
     pub(crate) p99_before_ms: Option<f64>,
     pub(crate) p99_during_ms: Option<f64>,
     pub(crate) p99_after_ms: Option<f64>,
@@ -75,11 +78,14 @@ pub(crate) fn judge(samples: &[Sample], promise: &Promise, moments: &Moments, la
         let held_up = sample.took > sample.kind.patience();
         if sample.failure.is_none() && held_up {
             verdict.held_up += 1;
+            *verdict.held_up_by_kind.entry(sample.kind.name()).or_default() += 1;
             verdict.longest_s = verdict.longest_s.max(sample.took.as_secs_f64());
         }
         if (sample.failure.is_some() || held_up) && sample.ended() > moments.ended {
             let late = (sample.ended() - moments.ended).as_secs_f64();
-            verdict.recovery_s = verdict.recovery_s.max(late);
+            if late > verdict.recovery_s {
+                (verdict.recovery_s, verdict.last) = (late, sample.kind.name());
+            }
         }
         let Some(reason) = &sample.failure else { continue };
         verdict.failed += 1;

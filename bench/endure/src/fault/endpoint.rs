@@ -58,7 +58,7 @@ pub(super) fn faults() -> Vec<Fault> {
                 "each of these answers is broken off for the client too, never passed off as whole; no other request \
                  is touched",
                 1,
-                vec![cover(&[Kind::ResetHttp1, Kind::ResetHttp2], &["body:"], ANY)],
+                vec![cover(&[Kind::ResetHttp1, Kind::ResetHttp2], &["body:", "request failed"], ANY)],
             ),
             setup: as_usual,
             run: reset,

@@ -5,6 +5,10 @@ use crate::scene::Scene;
 use crate::traffic::KEPT;
 use anyhow::Result;
 
+/// Requests of a kind that may be under way with an endpoint that has vanished: they add up until those in flight weigh
+/// more than the other endpoint's latency.
+const UNDER_WAY: usize = 40;
+
 pub(super) fn faults() -> Vec<Fault> {
     vec![
         Fault {
@@ -14,7 +18,7 @@ pub(super) fn faults() -> Vec<Fault> {
                 "what was under way with it and may not be repeated fails once pings tell that the peer is gone \
                  (within 13 s); what may be repeated then goes elsewhere; opaque connections to it have no answer",
                 25,
-                vec![cover(ONCE, BROKEN, 16), cover(BYTES, CUT, KEPT as usize)],
+                vec![cover(ONCE, BROKEN, UNDER_WAY), cover(BYTES, CUT, KEPT as usize)],
             ),
             setup: as_usual,
             run: half_open,
