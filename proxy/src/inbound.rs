@@ -143,7 +143,7 @@ impl Inbound {
             Accepted::Mesh(mut io) => {
                 io.get_mut().get_mut().attach(tcp.read.clone(), tcp.written.clone());
                 if direct || io.negotiated_transport() {
-                    self.serve_direct(*io, client, target).await
+                    Box::pin(self.serve_direct(*io, client, target)).await
                 } else {
                     self.serve_port(*io, client, target, policy).await
                 }
@@ -166,7 +166,7 @@ impl Inbound {
                 self.refuse_loop(target)?;
                 let waited = self.config.inbound.detect_timeout;
                 self.metrics.detected("read_timeout", &current, target.port(), waited);
-                self.forward(io, client, target, policy).await
+                Box::pin(self.forward(io, client, target, policy)).await
             }
         }
     }
@@ -197,7 +197,7 @@ impl Inbound {
             Some(ClientHello { sni: Some(sni), .. }) if sni == self.tls.identity().as_str() => {
                 let acceptor = self.tls.acceptor().map_err(|error| Error::ClientTls(error.to_string()))?;
                 let started = Instant::now();
-                let handshake = timeout(limit, acceptor.accept(io)).await;
+                let handshake = Box::pin(timeout(limit, acceptor.accept(io))).await;
                 let result = match &handshake {
                     Ok(Ok(_)) => "established",
                     Ok(Err(_)) => "failed",
@@ -245,13 +245,13 @@ impl Inbound {
                 let io = PrefixedIo::new(buf, io);
                 return match version {
                     Some(version) => self.serve_http(io, version, client, target, policy).await,
-                    None => self.forward(io, client, target, policy).await,
+                    None => Box::pin(self.forward(io, client, target, policy)).await,
                 };
             }
         };
         match version {
             Some(version) => self.serve_http(io, version, client, target, policy).await,
-            None => self.forward(io, client, target, policy).await,
+            None => Box::pin(self.forward(io, client, target, policy)).await,
         }
     }
 

@@ -149,7 +149,7 @@ impl Outbound {
         let name = target.to_string();
         match version {
             Some(version) => self.serve_http(io, version, name, snapshots).await,
-            None => self.forward(io, snapshots).await,
+            None => Box::pin(self.forward(io, snapshots)).await,
         }
     }
 

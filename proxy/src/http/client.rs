@@ -209,7 +209,7 @@ impl<C: Connect> Connections<C> {
             let mut connection = match self.least_loaded() {
                 Some(connection) => connection,
                 // Connecting is rare and its future large: every request would have room for it.
-                None => Box::pin(self.connect_http2(Admission::Normal)).await?,
+                None => Box::pin(self.connect_http2()).await?,
             };
             let stream = Stream::begin(&connection.streams);
             match connection.sender.try_send_request(request).await {
@@ -243,7 +243,7 @@ impl<C: Connect> Connections<C> {
         Some(found)
     }
 
-    async fn connect_http2(self: &Rc<Self>, admission: Admission) -> Result<Http2, Error> {
+    async fn connect_http2(self: &Rc<Self>) -> Result<Http2, Error> {
         let began = Instant::now();
         let _one = self.connecting.lock().await;
         // Someone else may have made one while we waited, or have failed to.
@@ -254,7 +254,7 @@ impl<C: Connect> Connections<C> {
             let source = std::io::Error::other("it did not answer just now");
             return Err(Error::Connect { addr: self.to.addr(), source });
         }
-        let result = self.add_http2(admission).await;
+        let result = self.add_http2(Admission::Normal).await;
         if result.is_err() {
             self.failed.set(Some(Instant::now()));
         }

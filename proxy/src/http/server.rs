@@ -63,9 +63,10 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
+    // Each has room for itself alone: there are many connections, and most of them wait.
     match version {
-        Http::Http1 => serve_http1(io, settings, handler, drain).await,
-        Http::Http2 => serve_http2(io, settings, handler, drain).await,
+        Http::Http1 => Box::pin(serve_http1(io, settings, handler, drain)).await,
+        Http::Http2 => Box::pin(serve_http2(io, settings, handler, drain)).await,
     }
 }
 

@@ -30,7 +30,8 @@ impl Outbound {
         }
         self.common.load.admit()?;
         let opaque = opaque(&snapshot)?;
-        let (mut server, ticket) = self.connect(&opaque).await?;
+        // Connecting is soon over, and its future large.
+        let (mut server, ticket) = Box::pin(self.connect(&opaque)).await?;
         let (route, to) = (self.common.metrics.tcp_route(&opaque.labels), ticket.peer().endpoint.addr);
         route.opened(to);
         let result = tokio::select! {

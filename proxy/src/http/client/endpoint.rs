@@ -60,12 +60,14 @@ impl Pool {
     /// Tries to connect to an endpoint that failed, so that no request has to. Keeps the connection if `keep`. Says whether
     /// it worked.
     pub(crate) async fn warm(self: &Rc<Self>, keep: bool) -> bool {
-        if !keep {
+        // It is a new connection in any case: one that is open already says nothing about those to come.
+        let full = self.http2.borrow().len() >= self.to.terms().max_http2;
+        if !keep || full {
             let Ok(mut io) = self.to.connect(None, Admission::Trial).await else { return false };
             return io.flush().await.is_ok();
         }
         if self.to.transport.hint == Hint::Http2 {
-            return self.connect_http2(Admission::Trial).await.is_ok();
+            return self.add_http2(Admission::Trial).await.is_ok();
         }
         match self.connect_http1(Admission::Trial).await {
             Ok(link) => {

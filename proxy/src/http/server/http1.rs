@@ -79,7 +79,8 @@ where
             }
             Err(error) => return Err(server(error)),
         };
-        match answer(&connection, watch, &handler, asked, drain).await? {
+        // Between requests there is no room for one.
+        match Box::pin(answer(&connection, watch, &handler, asked, drain)).await? {
             After::Next => {}
             After::Close => break,
             After::Leave(on) => {
