@@ -10,10 +10,13 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use mesh_bed::{BODY, BODY_PATH, HTTP_PORT, RESET_PORT, SERVER_IP, SMALL_PATH};
 use std::cell::RefCell;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 /// Requests after which a connection is closed, so that connections come and go.
 const USES: u32 = 100;
+/// Connections that were not used for as long are closed: more were needed for a moment.
+const IDLE: Duration = Duration::from_secs(5);
 /// What POST sends.
 const POSTED: &[u8] = &[b'.'; 100];
 /// How long [`SMALL_PATH`]'s body is.
@@ -28,6 +31,7 @@ pub(super) struct Http1 {
 struct Kept {
     sender: SendRequest<Full<Bytes>>,
     uses: u32,
+    since: Instant,
 }
 
 impl Http1 {
@@ -46,7 +50,7 @@ impl Http1 {
         let (response, kept) = self.send(request).await?;
         whole(response, if kind == Kind::Download { BODY } else { SMALL }).await?;
         if kept.uses < USES && !kept.sender.is_closed() {
-            self.idle.borrow_mut().push(kept);
+            self.idle.borrow_mut().push(Kept { since: Instant::now(), ..kept });
         }
         Ok(())
     }
@@ -64,7 +68,7 @@ impl Http1 {
 
     fn pooled(&self) -> Option<Kept> {
         let mut idle = self.idle.borrow_mut();
-        idle.retain(|kept| !kept.sender.is_closed());
+        idle.retain(|kept| !kept.sender.is_closed() && kept.since.elapsed() < IDLE);
         let ready = idle.iter().rposition(|kept| kept.sender.is_ready())?;
         Some(idle.remove(ready))
     }
@@ -91,7 +95,7 @@ async fn connect(port: u16) -> Result<Kept, String> {
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| reason(&e))?;
     // How a connection fails is told by its request.
     tokio::task::spawn_local(async move { drop(connection.await) });
-    Ok(Kept { sender, uses: 0 })
+    Ok(Kept { sender, uses: 0, since: Instant::now() })
 }
 
 fn get(path: &str) -> Result<Request<Full<Bytes>>, String> {
