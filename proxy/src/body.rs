@@ -122,7 +122,15 @@ impl HttpBody for Body {
                 *self = Self::Empty;
                 Poll::Ready(Some(Ok(Frame::trailers(trailers))))
             }
-            Self::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(|error| Error::Body(error.into())),
+            Self::Incoming(body) => loop {
+                let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+                let empty = |frame: &Frame<Bytes>| frame.data_ref().is_some_and(Bytes::is_empty);
+                // It says nothing, and the next hop counts such frames of all clients together as an attack on it.
+                if matches!(&frame, Some(Ok(frame)) if empty(frame)) && !body.is_end_stream() {
+                    continue;
+                }
+                return Poll::Ready(frame.map(|frame| frame.map_err(|error| Error::Body(error.into()))));
+            },
             Self::Frames(frames) => frames.poll_frame(cx),
             Self::Observed(observed) => observed.poll_frame(cx),
             Self::Replay(copy) => copy.poll_frame(cx),

@@ -112,7 +112,8 @@ where
             let mut response = if names_two_hosts(&request) {
                 handler.refuse(&Error::Malformed(TWO_HOSTS))
             } else {
-                handler.call(request.map(Body::from)).await
+                // The future of a stream is moved several times before it runs, and this one is large.
+                Box::pin(handler.call(request.map(Body::from))).await
             };
             match response.extensions_mut().remove::<StreamReset>() {
                 Some(reset) => Err(reset),

@@ -123,3 +123,16 @@ async fn trust_anchors_change_without_a_restart() {
     let response = get(stream, http::Version::HTTP_11, "/").await;
     assert_eq!(response.headers()["x-seen-l5d-client-id"], CLIENT);
 }
+
+#[tokio::test]
+async fn a_proxy_that_runs_goes_on_renewing() {
+    let mesh = Mesh::new().await;
+    let often = &[("IDENTITY_MIN_REFRESH", "50ms"), ("IDENTITY_MAX_REFRESH", "50ms")];
+    let proxy = mesh.proxy(Setup { settings: often, ..Setup::default() }).await;
+    let renewed = || async {
+        let (_, metrics) = proxy.admin("/metrics").await;
+        let count = metrics.lines().find_map(|line| line.strip_prefix("identity_cert_refresh_count{} "));
+        count.is_some_and(|count| count.parse::<f64>().unwrap() >= 4.0)
+    };
+    proxy.until("renewed several times", renewed).await;
+}

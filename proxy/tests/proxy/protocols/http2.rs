@@ -240,6 +240,21 @@ async fn a_proxy_that_drains_says_goaway_and_finishes_what_it_has() {
 }
 
 #[tokio::test]
+async fn empty_frames_of_several_clients_do_not_end_a_connection_they_share() {
+    let (proxy, _server) = pair(app::http().await).await;
+    for _ in 0..3 {
+        let mut sender = h2_client(proxy.out().await).await;
+        for _ in 0..60 {
+            sender = sender.ready().await.unwrap();
+            let (response, mut body) = sender.send_request(post(), false).unwrap();
+            body.send_data(Bytes::new(), false).unwrap();
+            body.send_data(Bytes::from_static(b"some"), true).unwrap();
+            assert_eq!(response.await.unwrap().status(), 200);
+        }
+    }
+}
+
+#[tokio::test]
 async fn http2_connect_makes_a_tunnel() {
     let (client, _server) = pair(app::http().await).await;
     let mut sender = h2_client(client.out().await).await;
