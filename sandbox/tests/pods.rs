@@ -32,7 +32,7 @@ spec:
         - |
           $| = 1; print "listening\n";
           $s = IO::Socket::INET->new(LocalPort => 8080, Listen => 64, ReuseAddr => 1) or die;
-          while ($c = $s->accept) { <$c>; print $c "HTTP/1.0 200 OK\r\n\r\n$ENV{NAME} $ENV{ANSWER}\n"; close $c; print "served\n" }
+          while ($c = $s->accept) { while (<$c>) { last unless /\S/ } print $c "HTTP/1.0 200 OK\r\n\r\n$ENV{NAME} $ENV{ANSWER}\n"; close $c; print "served\n" }
         env:
         - { name: NAME, valueFrom: { fieldRef: { fieldPath: metadata.name } } }
         - { name: ANSWER, value: one }

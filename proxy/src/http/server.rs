@@ -112,8 +112,7 @@ where
             let mut response = if names_two_hosts(&request) {
                 handler.refuse(&Error::Malformed(TWO_HOSTS))
             } else {
-                // The future of a stream is moved several times before it runs, and this one is large.
-                Box::pin(handler.call(request.map(Body::from))).await
+                handler.call(request.map(Body::from)).await
             };
             match response.extensions_mut().remove::<StreamReset>() {
                 Some(reset) => Err(reset),

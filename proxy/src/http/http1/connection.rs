@@ -108,7 +108,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
     /// Writes a message until all is written and flushed.
     ///
     /// # Errors
-    /// See [`Outgoing::poll_send`].
+    /// [`Error::Io`], [`Error::Body`], or [`Error::Malformed`] where the body is not as long as was said.
     pub fn poll_send(&self, message: &mut Outgoing, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         message.poll_send(&self.0.io, cx)
     }

@@ -5,7 +5,7 @@ use crate::body::{Body, Frames};
 use crate::drain::Drain;
 use crate::error::{Cause, Error as ProxyError};
 use crate::http::guard::{Guard, Violation, Watch};
-use crate::http::http1::request::{self, Asked};
+use crate::http::http1::request::{self, Answer, Asked};
 use crate::http::http1::{Connection, Decoder, Error, Piece, response};
 use crate::http::upgrade::{self, OnUpgrade};
 use bytes::Bytes;
@@ -53,38 +53,14 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let connection = Connection::new(io);
-    loop {
-        let asked = {
-            let mut head = pin!(head(&connection));
-            tokio::select! {
-                biased;
-                asked = &mut head => asked,
-                () = drain.draining() => match futures::poll!(&mut head) {
-                    Poll::Ready(asked) => asked,
-                    Poll::Pending => break,
-                },
-            }
-        };
-        let asked = match asked {
-            Ok(Some(asked)) => asked,
-            Ok(None) => break,
-            Err(error @ Error::Malformed(reason)) => {
-                let refused = Violation { status: StatusCode::BAD_REQUEST, reason };
-                let refusal = handler.refuse(&ProxyError::Malformed(refused));
-                let (mut refusal, _) = response::outgoing(refusal, request::Answer::LAST);
-                poll_fn(|cx| connection.poll_send(&mut refusal, cx)).await.map_err(server)?;
-                let _ = poll_fn(|cx| connection.poll_shutdown(cx)).await;
-                return Err(server(error));
-            }
-            Err(error) => return Err(server(error)),
-        };
+    let served = Served { connection: Connection::new(io), watch, handler, drain };
+    while let Some(asked) = served.next().await? {
         // Between requests there is no room for one.
-        match Box::pin(answer(&connection, watch, &handler, asked, drain)).await? {
+        match Box::pin(served.answer(asked)).await? {
             After::Next => {}
             After::Close => break,
             After::Leave(on) => {
-                if let Some(upgraded) = connection.upgraded() {
+                if let Some(upgraded) = served.connection.upgraded() {
                     on.happened(upgraded);
                 }
                 return Ok(());
@@ -92,8 +68,16 @@ where
         }
     }
     // That the client is not there any more is no failure.
-    let _ = poll_fn(|cx| connection.poll_shutdown(cx)).await;
+    let _ = poll_fn(|cx| served.connection.poll_shutdown(cx)).await;
     Ok(())
+}
+
+/// A connection and who serves it.
+struct Served<'a, I, H> {
+    connection: Connection<I>,
+    watch: &'a Watch,
+    handler: Rc<H>,
+    drain: &'a Drain,
 }
 
 /// What becomes of a connection after a response.
@@ -123,46 +107,64 @@ async fn head<I: AsyncRead + AsyncWrite + Unpin>(connection: &Connection<I>) -> 
     .await
 }
 
-/// Answers one request.
-async fn answer<I, H>(
-    connection: &Connection<I>,
-    watch: &Watch,
-    handler: &Rc<H>,
-    asked: Asked,
-    drain: &Drain,
-) -> Result<After, ProxyError>
+impl<I, H> Served<'_, I, H>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let Asked { mut request, body, expects_continue, answer: mut to } = asked;
-    let on = upgrade::is_upgrade(&request).then(|| {
-        let (promise, on) = upgrade::promise();
-        request.extensions_mut().insert::<OnUpgrade>(on);
-        promise
-    });
-    let state = Rc::new(State::default());
-    let body = if body.is_done() {
-        state.ended.set(Some(true));
-        Body::Empty
-    } else {
-        let expected = if expects_continue { CONTINUE } else { b"" };
-        let (connection, state) = (connection.clone(), Rc::clone(&state));
-        Body::frames(Receiving { connection, decoder: body, expected, state })
-    };
-    let response = respond(watch, handler, request.map(|()| body)).await;
-    to.keeps &= !drain.is_draining() && watch.violation().is_none() && !state.is_left();
-    let leaves = response.status() == StatusCode::SWITCHING_PROTOCOLS
-        || (to.connect && response.status().is_success());
-    let (mut message, keeps) = response::outgoing(response, to);
-    poll_fn(|cx| connection.poll_send(&mut message, cx)).await.map_err(server)?;
-    drop(message);
-    if let Some(promise) = on.filter(|_| leaves) {
-        return Ok(After::Leave(promise));
+    /// The next request; `None` when there will be none.
+    async fn next(&self) -> Result<Option<Asked>, ProxyError> {
+        let mut head = pin!(head(&self.connection));
+        let asked = tokio::select! {
+            biased;
+            asked = &mut head => asked,
+            () = self.drain.draining() => match futures::poll!(&mut head) {
+                Poll::Ready(asked) => asked,
+                Poll::Pending => return Ok(None),
+            },
+        };
+        if let Err(Error::Malformed(reason)) = asked {
+            let refused = Violation { status: StatusCode::BAD_REQUEST, reason };
+            let refusal = self.handler.refuse(&ProxyError::Malformed(refused));
+            let (mut refusal, _) = response::outgoing(refusal, Answer::LAST);
+            poll_fn(|cx| self.connection.poll_send(&mut refusal, cx)).await.map_err(server)?;
+            let _ = poll_fn(|cx| self.connection.poll_shutdown(cx)).await;
+        }
+        asked.map_err(server)
     }
-    let ended = keeps && poll_fn(|cx| state.poll_ended(cx)).await;
-    let read_up = ended || (keeps && skip(connection, &state));
-    Ok(if read_up { After::Next } else { After::Close })
+
+    /// Answers one request.
+    async fn answer(&self, asked: Asked) -> Result<After, ProxyError> {
+        let connection = &self.connection;
+        let Asked { mut request, body, expects_continue, answer: mut to } = asked;
+        let on = upgrade::is_upgrade(&request).then(|| {
+            let (promise, on) = upgrade::promise();
+            request.extensions_mut().insert::<OnUpgrade>(on);
+            promise
+        });
+        let state = Rc::new(State::default());
+        let body = if body.is_done() {
+            state.ended.set(Some(true));
+            Body::Empty
+        } else {
+            let expected = if expects_continue { CONTINUE } else { b"" };
+            let (connection, state) = (connection.clone(), Rc::clone(&state));
+            Body::frames(Receiving { connection, decoder: body, expected, state })
+        };
+        let response = respond(self.watch, &self.handler, request.map(|()| body)).await;
+        to.keeps &= !self.drain.is_draining() && self.watch.violation().is_none() && !state.is_left();
+        let leaves = response.status() == StatusCode::SWITCHING_PROTOCOLS
+            || (to.connect && response.status().is_success());
+        let (mut message, keeps) = response::outgoing(response, to);
+        poll_fn(|cx| connection.poll_send(&mut message, cx)).await.map_err(server)?;
+        drop(message);
+        if let Some(promise) = on.filter(|_| leaves) {
+            return Ok(After::Leave(promise));
+        }
+        let ended = keeps && poll_fn(|cx| state.poll_ended(cx)).await;
+        let read_up = ended || (keeps && skip(connection, &state));
+        Ok(if read_up { After::Next } else { After::Close })
+    }
 }
 
 /// Reads the rest of a body that nobody wants, if it is there already and short; says whether that was all.
