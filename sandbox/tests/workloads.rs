@@ -35,7 +35,7 @@ spec:
         - -e
         - |
           $s = IO::Socket::INET->new(LocalPort => 8080, Listen => 64, ReuseAddr => 1) or die;
-          while ($c = $s->accept) { <$c>; print $c "HTTP/1.0 200 OK\r\n\r\n$ENV{NAME} $ENV{ANSWER}\n"; close $c }
+          while ($c = $s->accept) { while (<$c>) { last unless /\S/ } print $c "HTTP/1.0 200 OK\r\n\r\n$ENV{NAME} $ENV{ANSWER}\n"; close $c }
         env:
         - { name: NAME, valueFrom: { fieldRef: { fieldPath: metadata.name } } }
         - { name: ANSWER, value: one }
