@@ -24,7 +24,8 @@ pub(crate) struct Args {
 
 /// Runs the targets one after the other; the first crash ends it, and is kept below `fuzz/artifacts`.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace's folder")?;
+    let sources = crate::sources();
+    let root = sources.parent().context("the workspace's folder")?;
     let dir = root.join("fuzz");
     require_nightly()?;
     let fuzz = cargo_fuzz()?;

@@ -124,7 +124,7 @@ fn write(
 /// The files of `images/rootfs`, and a place for temporary ones.
 fn base() -> Result<Tree> {
     let mut tree = Tree::default();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../images/rootfs/etc");
+    let folder = crate::sources().join("../images/rootfs/etc");
     for name in ["passwd", "group", "nsswitch.conf"] {
         tree.copy(Path::new("etc").join(name), 0o644, &folder.join(name))?;
     }

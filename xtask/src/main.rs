@@ -161,6 +161,13 @@ fn build_binaries_as(version: &str, folder: &str) -> Result<PathBuf> {
     Ok(bin)
 }
 
+/// The folder of these sources, as cargo tells who it runs: what was compiled may have been so from another checkout that
+/// shares the target folder.
+fn sources() -> PathBuf {
+    let told = std::env::var_os("CARGO_MANIFEST_DIR");
+    told.map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from)
+}
+
 fn target_dir() -> Result<PathBuf> {
     let output = cargo()
         .args(["metadata", "--format-version", "1", "--no-deps"])

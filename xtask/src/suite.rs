@@ -126,8 +126,7 @@ fn outcome_in(line: &str) -> Option<(String, Outcome)> {
 
 /// Builds the scenarios and answers with their files, in the order of their names.
 fn files() -> Result<Vec<File>> {
-    let manifest =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/scenarios/Cargo.toml").canonicalize()?;
+    let manifest = crate::sources().join("../tests/scenarios/Cargo.toml").canonicalize()?;
     let build = || -> Result<Command> {
         let mut build = cargo();
         // Of the whole workspace, so that crates are built with the features that its other tests want too.

@@ -101,8 +101,7 @@ fn instruction<'a>(dockerfile: &'a str, name: &str) -> Vec<&'a str> {
 #[test]
 fn dockerfiles_say_the_same() {
     for recipe in RECIPES {
-        let path =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../images").join(recipe.name).join("Dockerfile");
+        let path = crate::sources().join("../images").join(recipe.name).join("Dockerfile");
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains(&format!("-p {}", recipe.package)), "{}", path.display());
         assert!(text.contains("\nFROM scratch\n"), "{}", path.display());

@@ -15,7 +15,7 @@ pub(crate) const FLEET: &str = "/run/isthmus-kind/fleet.json";
 
 /// The folder of the kind configurations.
 pub(crate) fn configs() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../kind-configs")
+    crate::sources().join("../kind-configs")
 }
 
 /// The folder of the node image's sources.

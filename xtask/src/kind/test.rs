@@ -135,7 +135,6 @@ fn scenarios(config: Option<&str>, args: &[String], built: &Built) -> Result<()>
 #[cfg(test)]
 mod tests {
     use super::{LINKS, SEVERAL_NODES, next_version};
-    use std::path::Path;
 
     #[test]
     fn the_next_version_is_another_one() {
@@ -144,7 +143,7 @@ mod tests {
 
     #[test]
     fn the_scenarios_for_clusters_of_one_shape_are_there() {
-        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/scenarios/tests");
+        let tests = crate::sources().join("../tests/scenarios/tests");
         for file in [SEVERAL_NODES, LINKS] {
             assert!(tests.join(format!("{file}.rs")).is_file(), "{file}");
         }
