@@ -13,9 +13,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use arm::Arm;
 use clap::Parser;
 use load::Tools;
-use machine::Machine;
 use measure::{Reading, Settings, Standing};
 use mesh_bed::Sidecar;
+use mesh_bed::{Machine, require};
 use result::{Binary, Outcome};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -98,15 +98,12 @@ fn run(args: &Args) -> Result<()> {
     ensure!(!chosen.is_empty(), "no workload is called {:?}; --list names them", args.only);
     let bin = folder("ISTHMUS_BIN_DIR")?;
     let settings = Settings {
-        tools: Tools {
-            wrk: machine::require("wrk", "wrk")?,
-            h2load: machine::require("h2load", "nghttp2-client")?,
-        },
+        tools: Tools { wrk: require("wrk", "wrk")?, h2load: require("h2load", "nghttp2-client")? },
         span: Duration::from_secs(args.seconds.unwrap_or(if args.quick { 1 } else { SECONDS }).max(1)),
         retakes: if args.quick { args.retakes.min(1) } else { args.retakes },
         bin,
     };
-    machine::require("ip", "iproute2")?;
+    require("ip", "iproute2")?;
     let arms = arms(args, &settings.bin)?;
     let out = args.out.clone().unwrap_or_else(|| settings.bin.with_file_name("bench"));
     std::fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
@@ -134,7 +131,7 @@ fn arms(args: &Args, bin: &Path) -> Result<Vec<Arm>> {
         let binary = binary.canonicalize()?;
         Ok(Arm::Sidecar(Sidecar { name: name.to_owned(), binary, env: Vec::new() }))
     };
-    let haproxy = machine::require("haproxy", "haproxy")?;
+    let haproxy = require("haproxy", "haproxy")?;
     let mut arms = vec![
         Arm::Direct,
         sidecar(arm::OURS, ours)?,
@@ -225,7 +222,7 @@ fn binary(arm: &Arm) -> Binary {
 }
 
 fn syscalls(arms: &[Arm], chosen: &[&'static Workload], settings: &Settings, out: &Path) -> Result<()> {
-    let strace = machine::require("strace", "strace")?;
+    let strace = require("strace", "strace")?;
     let mut all = Vec::new();
     for workload in chosen {
         for arm in arms.iter().filter(|arm| arm.does(workload)) {

@@ -1,9 +1,9 @@
 //! What came out of a whole run: medians, ratios and goals, for machines and for people.
 
 use crate::arm::{DIRECT, HAPROXY_HTTP, HAPROXY_TCP, OURS};
-use crate::machine::Machine;
 use crate::measure::Reading;
 use crate::workload::{Goal, Metric, Workload};
+use mesh_bed::Machine;
 use serde::Serialize;
 use std::fmt::Write as _;
 

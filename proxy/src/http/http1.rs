@@ -10,7 +10,7 @@ pub mod request;
 pub mod response;
 
 pub use connection::Connection;
-pub use decoder::{Decoder, Piece};
+pub use decoder::{Decoder, Piece, frame};
 pub use outgoing::Outgoing;
 
 use std::io;

@@ -3,9 +3,9 @@
 
 use super::{Connect, Connections};
 use crate::body::Frames;
-use crate::error::{Cause, Error as ProxyError};
+use crate::error::Error as ProxyError;
 use crate::http::http1::response::{self, Head};
-use crate::http::http1::{Connection, Decoder, Error, Outgoing, Piece};
+use crate::http::http1::{self, Connection, Decoder, Error, Outgoing};
 use crate::http::upgrade::Upgraded;
 use bytes::Bytes;
 use http::Method;
@@ -138,12 +138,7 @@ impl<C: Connect> Frames for Receiving<C> {
             Ok(Some(_)) => self.ended(),
             Ok(None) | Err(_) => self.link = None,
         }
-        Poll::Ready(match piece {
-            Ok(Some(Piece::Data(data))) => Some(Ok(Frame::data(data))),
-            Ok(Some(Piece::Trailers(trailers))) => Some(Ok(Frame::trailers(trailers))),
-            Ok(Some(Piece::End) | None) => None,
-            Err(error) => Some(Err(ProxyError::Body(Cause::Http1(error)))),
-        })
+        Poll::Ready(http1::frame(piece))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -4,6 +4,7 @@ use super::Error;
 use super::chunked::Chunked;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
+use http_body::Frame;
 
 /// A piece of a body.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,6 +15,16 @@ pub enum Piece {
     Trailers(HeaderMap),
     /// Nothing more comes.
     End,
+}
+
+/// A piece that was read, or none, as bodies give it.
+pub fn frame(piece: Result<Option<Piece>, Error>) -> Option<Result<Frame<Bytes>, crate::error::Error>> {
+    match piece {
+        Ok(Some(Piece::Data(data))) => Some(Ok(Frame::data(data))),
+        Ok(Some(Piece::Trailers(trailers))) => Some(Ok(Frame::trailers(trailers))),
+        Ok(Some(Piece::End) | None) => None,
+        Err(error) => Some(Err(crate::error::Error::Body(error.into()))),
+    }
 }
 
 /// Where a body ends (RFC 9112, 6.3).

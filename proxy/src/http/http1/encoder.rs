@@ -1,8 +1,10 @@
 //! The body of a message as it is written, and what waits to be written.
 
-use super::Error;
+use super::{Error, fields};
+use crate::body::Body;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http_body::Body as _;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,6 +12,9 @@ use tokio::io::AsyncWrite;
 
 /// Frames up to this size are copied behind what waits, to go out with it; larger ones are written from where they are.
 const COPIED: usize = 8 * 1024;
+
+/// What says that the end is told by the chunked coding.
+pub(super) const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
 
 /// How the end of a body is said (RFC 9112, 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,10 +74,7 @@ impl Encoder {
             Self::Exact(_) => return Err(Error::Malformed("the body is shorter than its content-length")),
             Self::Chunked => {
                 out.first.put_slice(b"0\r\n");
-                for (name, value) in trailers.into_iter().flatten() {
-                    put_field(&mut out.first, name.as_str(), value.as_bytes());
-                }
-                out.first.put_slice(b"\r\n");
+                put_fields(&mut out.first, trailers.into_iter().flatten());
             }
         }
         Ok(())
@@ -84,13 +86,43 @@ impl Encoder {
     }
 }
 
-/// Writes a field of a head.
-pub(super) fn put_field(out: &mut BytesMut, name: &str, value: &[u8]) {
-    out.reserve(name.len() + value.len() + 4);
-    out.put_slice(name.as_bytes());
-    out.put_slice(b": ");
-    out.put_slice(value);
+/// Writes fields, and the empty line that ends them.
+pub(super) fn put_fields<'a>(
+    out: &mut BytesMut,
+    fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+) {
+    for (name, value) in fields {
+        out.reserve(name.as_str().len() + value.len() + 4);
+        out.put_slice(name.as_str().as_bytes());
+        out.put_slice(b": ");
+        out.put_slice(value.as_bytes());
+        out.put_slice(b"\r\n");
+    }
     out.put_slice(b"\r\n");
+}
+
+/// How the fields and the body tell where it ends, with the fields that say so; `None` where nothing is known before the
+/// end. A body of no bytes is not mentioned unless `says_zero`.
+pub(super) fn frame(headers: &mut HeaderMap, body: &Body, chunks: bool, says_zero: bool) -> Option<Encoder> {
+    let chunked = fields::is_chunked(headers);
+    if !chunks {
+        headers.remove(header::TRANSFER_ENCODING);
+    } else if let Some(chunked) = chunked {
+        headers.remove(header::CONTENT_LENGTH);
+        if !chunked {
+            headers.append(header::TRANSFER_ENCODING, CHUNKED);
+        }
+        return Some(Encoder::Chunked);
+    }
+    if let Some(len) = fields::content_length(headers) {
+        return Some(Encoder::Exact(len));
+    }
+    headers.remove(header::CONTENT_LENGTH);
+    let len = body.size_hint().exact()?;
+    if len > 0 || says_zero {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(len));
+    }
+    Some(Encoder::Exact(len))
 }
 
 impl Out {

@@ -1,11 +1,11 @@
 //! The head of a request, as it comes and as it is written.
 
-use super::encoder::{Encoder, put_field};
+use super::encoder::{self, CHUNKED, Encoder, put_fields};
 use super::fields::{self, MAX_FIELDS, Places};
 use super::{Decoder, Error, Outgoing};
 use crate::body::Body;
 use bytes::{BufMut as _, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
+use http::{HeaderMap, Method, Request, Uri, Version, header};
 use http_body::Body as _;
 use std::mem::MaybeUninit;
 
@@ -106,10 +106,7 @@ pub fn outgoing(request: Request<Body>) -> Outgoing {
         _ => head.put_slice(parts.uri.to_string().as_bytes()),
     }
     head.put_slice(if parts.version == Version::HTTP_10 { b" HTTP/1.0\r\n" } else { b" HTTP/1.1\r\n" });
-    for (name, value) in &parts.headers {
-        put_field(&mut head, name.as_str(), value.as_bytes());
-    }
-    head.put_slice(b"\r\n");
+    put_fields(&mut head, &parts.headers);
     let announced = if encoder == Encoder::Chunked { fields::announced(&parts.headers) } else { Vec::new() };
     let body = (!body.is_end_stream() || encoder != Encoder::Exact(0)).then_some(body);
     Outgoing::new(head, encoder, body, announced)
@@ -121,27 +118,9 @@ fn frame(method: &Method, version: Version, headers: &mut HeaderMap, body: &Body
         headers.remove(header::TRANSFER_ENCODING);
         return Encoder::Exact(fields::content_length(headers).unwrap_or(0));
     }
-    let chunked = fields::is_chunked(headers);
-    if version == Version::HTTP_10 {
-        // It has no chunks.
-        headers.remove(header::TRANSFER_ENCODING);
-    } else if let Some(chunked) = chunked {
-        headers.remove(header::CONTENT_LENGTH);
-        if !chunked {
-            headers.append(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        return Encoder::Chunked;
-    }
-    if let Some(len) = fields::content_length(headers) {
-        return Encoder::Exact(len);
-    }
-    headers.remove(header::CONTENT_LENGTH);
-    if let Some(len) = body.size_hint().exact() {
-        if len > 0 || !matches!(*method, Method::GET | Method::HEAD | Method::CONNECT) {
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(len));
-        }
-        return Encoder::Exact(len);
-    }
-    headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    Encoder::Chunked
+    let says_zero = !matches!(*method, Method::GET | Method::HEAD | Method::CONNECT);
+    encoder::frame(headers, body, version != Version::HTTP_10, says_zero).unwrap_or_else(|| {
+        headers.insert(header::TRANSFER_ENCODING, CHUNKED);
+        Encoder::Chunked
+    })
 }

@@ -1,6 +1,6 @@
 //! The head of a response, as it comes and as it is written.
 
-use super::encoder::{Encoder, put_field};
+use super::encoder::{self, CHUNKED, Encoder, put_fields};
 use super::fields::{self, MAX_FIELDS, Places};
 use super::request::Answer;
 use super::{Decoder, Error, Outgoing};
@@ -144,10 +144,7 @@ pub fn outgoing(response: Response<Body>, to: Answer) -> (Outgoing, bool) {
         None => head.put_slice(status.canonical_reason().unwrap_or_default().as_bytes()),
     }
     head.put_slice(b"\r\n");
-    for (name, value) in &parts.headers {
-        put_field(&mut head, name.as_str(), value.as_bytes());
-    }
-    head.put_slice(b"\r\n");
+    put_fields(&mut head, &parts.headers);
     let chunked = encoder == Encoder::Chunked && to.trailers;
     let announced = if chunked { fields::announced(&parts.headers) } else { Vec::new() };
     let body = (!bodiless && (!body.is_end_stream() || encoder != Encoder::Exact(0))).then_some(body);
@@ -156,27 +153,11 @@ pub fn outgoing(response: Response<Body>, to: Answer) -> (Outgoing, bool) {
 
 /// How the end of a body is told, with the fields that say so.
 fn frame(headers: &mut HeaderMap, body: &Body, http11: bool) -> Encoder {
-    let chunked = fields::is_chunked(headers);
-    if !http11 {
-        headers.remove(header::TRANSFER_ENCODING);
-    } else if let Some(chunked) = chunked {
-        headers.remove(header::CONTENT_LENGTH);
-        if !chunked {
-            headers.append(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    encoder::frame(headers, body, http11, true).unwrap_or_else(|| {
+        if !http11 {
+            return Encoder::Close;
         }
-        return Encoder::Chunked;
-    }
-    if let Some(len) = fields::content_length(headers) {
-        return Encoder::Exact(len);
-    }
-    headers.remove(header::CONTENT_LENGTH);
-    if let Some(len) = body.size_hint().exact() {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(len));
-        return Encoder::Exact(len);
-    }
-    if !http11 {
-        return Encoder::Close;
-    }
-    headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    Encoder::Chunked
+        headers.insert(header::TRANSFER_ENCODING, CHUNKED);
+        Encoder::Chunked
+    })
 }

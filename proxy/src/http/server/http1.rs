@@ -6,7 +6,7 @@ use crate::drain::Drain;
 use crate::error::{Cause, Error as ProxyError};
 use crate::http::guard::{Guard, Violation, Watch};
 use crate::http::http1::request::{self, Answer, Asked};
-use crate::http::http1::{Connection, Decoder, Error, Piece, response};
+use crate::http::http1::{self, Connection, Decoder, Error, Piece, response};
 use crate::http::upgrade::{self, OnUpgrade};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -249,12 +249,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Frames for Receiving<I> {
         if self.decoder.is_done() || piece.is_err() {
             self.state.end(piece.is_ok());
         }
-        Poll::Ready(match piece {
-            Ok(Some(Piece::Data(data))) => Some(Ok(Frame::data(data))),
-            Ok(Some(Piece::Trailers(trailers))) => Some(Ok(Frame::trailers(trailers))),
-            Ok(Some(Piece::End) | None) => None,
-            Err(error) => Some(Err(ProxyError::Body(Cause::Http1(error)))),
-        })
+        Poll::Ready(http1::frame(piece))
     }
 
     fn is_end_stream(&self) -> bool {
