@@ -59,7 +59,8 @@ pub enum Error {
     #[error("request failed: {0}")]
     Request(#[source] Cause),
     /// A kept HTTP/1 connection ended as an idempotent request was on its way, without a word: the usual end of an idle
-    /// connection, after which such a request may be repeated (RFC 9112, 9.3.1).
+    /// connection, after which such a request may be repeated (RFC 9112, 9.3.1). Or a new one was reset, as those are that
+    /// a listener had not accepted when it closed.
     #[error("connection closed as the request was sent: {0}")]
     Dropped(#[source] Cause),
     /// A body could not be read.

@@ -38,7 +38,8 @@ pub const FORWARDED: &str = "forwarded";
 /// On a mesh proxy's own answer, whether the request may be tried elsewhere: `true` where nothing of it reached an
 /// application, [`AGAIN`] or [`BROKEN`]. Proxies of the mesh drop it from what applications say, and before clients.
 pub const RETRY_SAFE: &str = "isthmus-retry-safe";
-/// A value of [`RETRY_SAFE`]: a kept connection to the application ended; the request may be repeated, there or elsewhere.
+/// A value of [`RETRY_SAFE`]: a kept connection to the application ended, or a new one was reset; the request may be
+/// repeated, there or elsewhere.
 pub const AGAIN: &str = "again";
 /// A value of [`RETRY_SAFE`]: the connection to the application broke, and nobody knows how far the request got.
 pub const BROKEN: &str = "broken";

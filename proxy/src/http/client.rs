@@ -13,7 +13,7 @@ use crate::error::{Cause, Error};
 use crate::http::http1::response::Head;
 use crate::http::http1::{Error as Http1Error, request};
 use crate::rt::{ConnExec, ConnStreams};
-use http::{Request, Response, Version};
+use http::{Method, Request, Response, Version};
 use http1::Link;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -150,11 +150,7 @@ impl<C: Connect> Connections<C> {
             match link.exchange(&mut outgoing, &method).await {
                 Ok(head) => return self.received(head, link),
                 Err(Http1Error::Io(_)) if outgoing.is_unsent() => {}
-                Err(error) => {
-                    let dropped = method.is_idempotent() && ended(&error);
-                    let cause = Cause::Http1(error);
-                    return Err(if dropped { Error::Dropped(cause) } else { Error::Request(cause) });
-                }
+                Err(error) => return Err(lost(error, &method, true)),
             }
         }
         // Connecting is rare and its future large: every request would have room for it.
@@ -162,7 +158,7 @@ impl<C: Connect> Connections<C> {
         match link.exchange(&mut outgoing, &method).await {
             Ok(head) => self.received(head, link),
             Err(error @ Http1Error::Io(_)) if outgoing.is_unsent() => Err(Error::NotSent(error.into())),
-            Err(error) => Err(Error::Request(error.into())),
+            Err(error) => Err(lost(error, &method, false)),
         }
     }
 
@@ -296,13 +292,16 @@ impl<C: Connect> Connections<C> {
     }
 }
 
-/// Whether a connection ended before it gave a response, with or without what was sent having been read.
-fn ended(error: &Http1Error) -> bool {
-    match error {
-        Http1Error::Incomplete => true,
+/// What a request was lost to, on a connection that was used before (`kept`) or on its first. A reset tells of bytes that
+/// nobody read: the listener closed with the connection in its queue, or the application with the request unread.
+fn lost(error: Http1Error, method: &Method, kept: bool) -> Error {
+    let again = match &error {
+        Http1Error::Incomplete => kept,
         Http1Error::Io(error) => matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe),
         _ => false,
-    }
+    };
+    let cause = Cause::Http1(error);
+    if again && method.is_idempotent() { Error::Dropped(cause) } else { Error::Request(cause) }
 }
 
 impl Stream {

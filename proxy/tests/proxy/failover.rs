@@ -239,6 +239,54 @@ async fn a_kept_connection_that_closes_as_it_is_used_again_costs_no_request_that
     }
 }
 
+/// Lets go of each new connection unread once a request has come, as the queue of a listener that is closed, but for the
+/// one that follows a loss: that is answered. Counts the losses.
+async fn closing_before_it_accepts() -> (SocketAddr, Arc<AtomicU64>) {
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: close\r\n\r\nnew";
+    let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let addr = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
+    let lost = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&lost);
+    tokio::spawn(async move {
+        let mut answers = false;
+        while let Ok((mut stream, _)) = listener.accept().await {
+            match stream.peek(&mut [0; 1024]).await {
+                Ok(1..) if answers => {
+                    let read = stream.read(&mut [0; 1024]).await;
+                    answers = !matches!(read, Ok(1..)) || stream.write_all(ANSWER).await.is_err();
+                }
+                Ok(1..) => {
+                    count.fetch_add(1, Relaxed);
+                    answers = true;
+                }
+                _ => {}
+            }
+        }
+    });
+    (addr, lost)
+}
+
+#[tokio::test]
+async fn a_request_that_a_closing_listener_drops_unread_is_made_again_if_it_may_be_repeated() {
+    let mesh = Mesh::new().await;
+    mesh.destinations.set_policy(VIRTUAL, service(WEB)).await;
+    let (app, lost) = closing_before_it_accepts().await;
+    let server = mesh.proxy(Setup { app, ..Setup::default() }).await;
+    let client = client(&mesh).await;
+    for endpoint in [endpoint(app), through(&server, app)] {
+        mesh.destinations.set_endpoints(WEB, vec![endpoint]).await;
+        let before = lost.load(Relaxed);
+        for _ in 0..3 {
+            assert_eq!(ask(&client).await, "new");
+        }
+        assert_eq!(lost.load(Relaxed) - before, 3);
+        let request = Request::post("/").header("host", "catalog").body(Full::default()).unwrap();
+        let response = send(client.out().await, Version::HTTP_11, request).await.unwrap();
+        assert_eq!(response.status(), 502);
+        assert_eq!(ask(&client).await, "new");
+    }
+}
+
 /// Reads a request and is gone, as an application that was killed.
 async fn dying() -> SocketAddr {
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();

@@ -3,8 +3,8 @@
 //! What may be repeated, and why it is safe:
 //! - nothing of the request reached an application (no connection, a stream that the server refused, a mesh proxy that
 //!   says so): always, whatever the method, on another endpoint;
-//! - a kept connection ended as an idempotent request was on its way: always, on another endpoint, or the same where
-//!   there is no other;
+//! - a kept connection ended as an idempotent request was on its way, or a new one was reset: always, on another endpoint,
+//!   or the same where there is no other;
 //! - the route's retry policy covers the outcome: as often as it says, within its limits and the destination's budget;
 //! - a connection, ours or that of the endpoint's proxy to its application, broke after the request was written, so that
 //!   nobody knows whether it was carried out: only where
