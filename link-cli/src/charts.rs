@@ -66,7 +66,7 @@ impl Chart {
         if let Some(refusal) = schema::validate(&self.schema()?, values).refusal(self.release()) {
             return Err(refusal.into());
         }
-        let release = Release { name: self.release(), namespace, version: crate::VERSION };
+        let release = Release { name: self.release(), namespace, version: crate::own_version() };
         let files = render(self.files(), &release, values)
             .with_context(|| format!("chart {} cannot be rendered with these values", self.release()))?;
         let mut documents = Vec::new();

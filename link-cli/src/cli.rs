@@ -17,7 +17,7 @@ use std::process::ExitCode;
 /// Installs Isthmus into a Kubernetes cluster, adds workloads to the mesh, links clusters, and runs sandbox
 /// clusters on this machine.
 #[derive(Debug, Parser)]
-#[command(name = "meshctl", version = crate::VERSION, arg_required_else_help = true, max_term_width = 110)]
+#[command(name = "meshctl", version = crate::own_version(), arg_required_else_help = true, max_term_width = 110)]
 pub(crate) struct Cli {
     #[command(flatten)]
     globals: Globals,

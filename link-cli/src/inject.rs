@@ -215,7 +215,7 @@ fn manually(object: &mut Value, template: &str, values: &Values, how: &How) -> O
         namespace_annotations: &Annotations::new(),
         owner: (owner.kind != "Pod").then_some(&owner),
         control_plane_namespace: &how.control_plane_namespace,
-        created_by: &format!("{} {}", kinds::CREATOR, crate::VERSION),
+        created_by: &format!("{} {}", kinds::CREATOR, crate::own_version()),
     };
     match mesh_injector::inject(pod, &workload, values) {
         Injection::Injected(injected, warnings) => {

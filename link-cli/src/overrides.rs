@@ -1,8 +1,8 @@
 //! What an installation was told beyond the defaults, kept in a Secret so that an upgrade can say it again to the
 //! defaults of its own version.
 
-use crate::VERSION;
 use crate::manifest::Manifest;
+use crate::own_version;
 use crate::render::to_yaml;
 use base64::Engine;
 use mesh_types::{annotations, labels};
@@ -57,11 +57,11 @@ pub(crate) fn secret(namespace: &str, told: &Value) -> Manifest {
             "labels": {
                 "app.kubernetes.io/name": "controller",
                 "app.kubernetes.io/part-of": "Linkerd",
-                "app.kubernetes.io/version": VERSION,
+                "app.kubernetes.io/version": own_version(),
                 labels::CONTROL_PLANE_COMPONENT: "controller",
                 labels::CONTROL_PLANE_NS: namespace,
             },
-            "annotations": {annotations::CREATED_BY: format!("isthmus/cli {VERSION}")},
+            "annotations": {annotations::CREATED_BY: format!("isthmus/cli {}", own_version())},
         },
         "data": {SECRET: text},
     });

@@ -27,7 +27,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, globals: &Globals) -> anyhow::Result<ExitCode> {
     let server = if args.client { None } else { Some(server(globals).await) };
     if args.output.is_some() {
-        let versions = json!({"client": crate::VERSION, "server": server});
+        let versions = json!({"client": crate::own_version(), "server": server});
         println!("{}", serde_json::to_string_pretty(&versions)?);
         return Ok(ExitCode::SUCCESS);
     }
@@ -35,7 +35,7 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> anyhow::Result<ExitCod
         true => println!("{version}"),
         false => println!("{what} version: {version}"),
     };
-    line("Client", crate::VERSION);
+    line("Client", crate::own_version());
     if let Some(server) = server {
         line("Server", &server);
     }

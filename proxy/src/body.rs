@@ -4,7 +4,7 @@ use crate::error::Error;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
+use mesh_http2::RecvBody;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -19,9 +19,9 @@ pub enum Body {
     Full(Bytes),
     /// Trailers and nothing else.
     Trailers(Box<HeaderMap>),
-    /// Frames from a connection.
-    Incoming(Incoming),
-    /// Frames from an HTTP/1 connection to a server.
+    /// Frames from a stream of an HTTP/2 connection.
+    Http2(RecvBody),
+    /// Frames from an HTTP/1 connection.
     Frames(Box<dyn Frames>),
     /// Frames that someone accounts for.
     Observed(Box<Observed<dyn Observe>>),
@@ -96,9 +96,9 @@ impl Body {
     }
 }
 
-impl From<Incoming> for Body {
-    fn from(body: Incoming) -> Self {
-        if body.is_end_stream() { Self::Empty } else { Self::Incoming(body) }
+impl From<RecvBody> for Body {
+    fn from(body: RecvBody) -> Self {
+        if body.is_end_stream() { Self::Empty } else { Self::Http2(body) }
     }
 }
 
@@ -122,15 +122,10 @@ impl HttpBody for Body {
                 *self = Self::Empty;
                 Poll::Ready(Some(Ok(Frame::trailers(trailers))))
             }
-            Self::Incoming(body) => loop {
-                let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
-                let empty = |frame: &Frame<Bytes>| frame.data_ref().is_some_and(Bytes::is_empty);
-                // It says nothing, and the next hop counts such frames of all clients together as an attack on it.
-                if matches!(&frame, Some(Ok(frame)) if empty(frame)) && !body.is_end_stream() {
-                    continue;
-                }
-                return Poll::Ready(frame.map(|frame| frame.map_err(|error| Error::Body(error.into()))));
-            },
+            Self::Http2(body) => {
+                let frame = ready!(body.poll_frame(cx));
+                Poll::Ready(frame.map(|frame| frame.map_err(|error| Error::Body(error.into()))))
+            }
             Self::Frames(frames) => frames.poll_frame(cx),
             Self::Observed(observed) => observed.poll_frame(cx),
             Self::Replay(copy) => copy.poll_frame(cx),
@@ -142,7 +137,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty => true,
             Self::Full(_) | Self::Trailers(_) => false,
-            Self::Incoming(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
             Self::Frames(frames) => frames.is_end_stream(),
             Self::Observed(observed) => observed.inner.is_end_stream(),
             Self::Replay(copy) => copy.is_end_stream(),
@@ -154,7 +149,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty | Self::Trailers(_) => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Incoming(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
             Self::Frames(frames) => frames.size_hint(),
             Self::Observed(observed) => observed.inner.size_hint(),
             Self::Replay(copy) => copy.size_hint(),

@@ -5,13 +5,11 @@ use crate::body::Body;
 use crate::http::guard::Violation;
 use crate::http::http1;
 use http::{HeaderValue, Response, StatusCode, header};
+use mesh_http2::Code;
 use mesh_types::headers;
 use std::borrow::Cow;
-use std::error::Error as _;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// A failed connection or request.
@@ -44,14 +42,6 @@ pub enum Error {
     /// TLS with the client failed.
     #[error("TLS with the client: {0}")]
     ClientTls(String),
-    /// HTTP with the next hop could not begin.
-    #[error("HTTP handshake with {addr}: {source}")]
-    Handshake {
-        /// The peer.
-        addr: SocketAddr,
-        /// Why.
-        source: hyper::Error,
-    },
     /// The request was never written to the connection.
     #[error("request was not sent: {0}")]
     NotSent(#[source] Cause),
@@ -184,43 +174,31 @@ pub enum Cause {
     /// On an HTTP/1 connection to a server.
     #[error(transparent)]
     Http1(#[from] http1::Error),
-    /// On any other connection.
+    /// On an HTTP/2 connection.
     #[error(transparent)]
-    Hyper(#[from] hyper::Error),
+    Http2(#[from] mesh_http2::Error),
+    /// The body that was to be sent failed.
+    #[error("{0}")]
+    Sent(#[source] Box<Error>),
 }
 
 impl Cause {
     /// Whether the body that was to be sent failed: the client's doing.
     pub fn is_user(&self) -> bool {
-        match self {
-            Self::Http1(error) => matches!(error, http1::Error::Body(_)),
-            Self::Hyper(error) => error.is_user(),
-        }
+        matches!(self, Self::Http1(http1::Error::Body(_)) | Self::Sent(_))
     }
 
     /// What HTTP/2 says of it.
-    pub fn http2(&self) -> Option<&h2::Error> {
-        let Self::Hyper(error) = self else { return None };
-        error.source()?.downcast_ref()
+    pub fn http2(&self) -> Option<&mesh_http2::Error> {
+        let Self::Http2(error) = self else { return None };
+        Some(error)
     }
 }
 
 /// An extension of responses that stand for a stream the next hop has reset: an HTTP/2 client is told by a reset with the
 /// same code.
-#[derive(Clone, Debug)]
-pub struct StreamReset(Arc<h2::Error>);
-
-impl fmt::Display for StreamReset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the next hop has reset the stream")
-    }
-}
-
-impl std::error::Error for StreamReset {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&*self.0)
-    }
-}
+#[derive(Clone, Copy, Debug)]
+pub struct StreamReset(pub mesh_http2::Code);
 
 /// Which side of the proxy a failure belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -240,7 +218,6 @@ impl Error {
             Self::Connect { .. }
             | Self::ConnectTimeout { .. }
             | Self::Tls { .. }
-            | Self::Handshake { .. }
             | Self::NotSent(_)
             | Self::Request(_)
             | Self::Dropped(_)
@@ -269,7 +246,6 @@ impl Error {
             Self::Connect { .. }
                 | Self::ConnectTimeout { .. }
                 | Self::Tls { .. }
-                | Self::Handshake { .. }
                 | Self::NotSent(_)
                 | Self::Dropped(_)
                 | Self::NoEndpoints(_)
@@ -333,8 +309,14 @@ impl Error {
         response.headers_mut().insert(headers::RETRY_SAFE, HeaderValue::from_static(said));
     }
 
+    /// The code with which a body that failed is told to an HTTP/2 peer.
+    pub fn reset_code(&self) -> Option<Code> {
+        let (Self::Body(cause) | Self::Request(cause)) = self else { return None };
+        cause.http2().filter(|error| error.is_reset()).and_then(mesh_http2::Error::reason)
+    }
+
     /// The code of the reset, where the next hop has reset the stream before it answered.
-    fn reset_by_server(&self) -> Option<h2::Reason> {
+    fn reset_by_server(&self) -> Option<Code> {
         let Self::Request(error) = self else { return None };
         let error = error.http2()?;
         error.reason().filter(|_| error.is_reset() && error.is_remote())
@@ -378,7 +360,7 @@ impl Error {
         }
         map.insert(headers::PROXY_ERROR, reason);
         if let Some(code) = self.reset_by_server() {
-            response.extensions_mut().insert(StreamReset(Arc::new(code.into())));
+            response.extensions_mut().insert(StreamReset(code));
         }
         if !grpc {
             *response.status_mut() = self.status();
@@ -389,17 +371,13 @@ impl Error {
 
 /// Why serving a client's HTTP connection failed, as metrics tell it.
 fn server_label(error: &Cause) -> &'static str {
+    use mesh_http2::Error as Http2;
     match error {
-        Cause::Http1(http1::Error::Malformed(_)) => return "malformed",
-        Cause::Hyper(error) if error.is_parse() => return "malformed",
-        _ => {}
-    }
-    match error.http2() {
-        Some(error) if error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM) => "flood",
-        Some(error) if error.is_io() || error.is_remote() => "i/o",
-        Some(_) => "malformed",
+        Cause::Http1(http1::Error::Malformed(_)) => "malformed",
+        Cause::Http2(error) if error.reason() == Some(Code::ENHANCE_YOUR_CALM) => "flood",
+        Cause::Http2(Http2::GoAway { remote: false, .. } | Http2::Reset { remote: false, .. }) => "malformed",
         // It went away in the middle.
-        None => "i/o",
+        _ => "i/o",
     }
 }
 

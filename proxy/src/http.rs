@@ -1,9 +1,9 @@
 //! HTTP, one connection at a time.
 
 pub mod client;
-pub mod frames;
 pub mod guard;
 pub mod http1;
+pub mod interim;
 pub mod limit;
 pub mod orig_proto;
 pub mod replay;

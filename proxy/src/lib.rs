@@ -16,7 +16,6 @@ pub mod identity;
 pub mod inbound;
 pub mod metered;
 pub mod outbound;
-pub mod rt;
 pub mod rules;
 pub mod run;
 pub mod shared;

@@ -45,7 +45,7 @@ fn the_values_kept_in_the_cluster_are_those_installed_without_keys() {
     assert!(!text.contains("keyPEM"), "{text}");
     let kept: mesh_injector::Values = serde_saphyr::from_str(&text).unwrap();
     assert_eq!(kept.proxy.log_level, "debug");
-    assert_eq!(kept.linkerd_version, crate::VERSION);
+    assert_eq!(kept.linkerd_version, crate::own_version());
     assert!(kept.identity_trust_anchors_pem.starts_with("-----BEGIN"));
 }
 

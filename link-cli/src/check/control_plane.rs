@@ -3,8 +3,8 @@
 use super::outcome::{Category, Verdict};
 use super::trouble::{self, Trouble};
 use super::{Context, until_well};
-use crate::VERSION;
 use crate::install_checks::CONFIG;
+use crate::own_version;
 use mesh_kube::k8s_openapi::api::apps::v1::Deployment;
 use mesh_kube::k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use mesh_kube::kube::api::ListParams;
@@ -165,13 +165,14 @@ pub(super) async fn versions(context: &Context, values: &Value) -> Category {
     let fix =
         "bring them together:  meshctl upgrade | kubectl apply -f -   (or use the meshctl of that version)";
     if let (Some(installed), true) = (installed, one) {
-        let why =
-            (installed != VERSION).then(|| format!("meshctl is {VERSION}, the control plane is {installed}"));
+        let why = (installed != own_version())
+            .then(|| format!("meshctl is {}, the control plane is {installed}", own_version()));
         let verdict = Verdict::warning_if(why, fix);
         category.add("l5d-version-control", "control plane and cli versions match", verdict);
     }
     if let Some(expected) = &context.expected_version {
-        let why = (expected != VERSION).then(|| format!("meshctl is {VERSION}, {expected} is expected"));
+        let why = (expected != own_version())
+            .then(|| format!("meshctl is {}, {expected} is expected", own_version()));
         let verdict = Verdict::warning_if(why, "get the meshctl of that version");
         category.add("l5d-version-cli", "cli is of the expected version", verdict);
     }
@@ -199,7 +200,7 @@ pub(super) async fn proxies(context: &Context) -> Category {
         format!("see what it says:  kubectl -n {ns} logs POD -c linkerd-proxy"),
     );
     category.add("l5d-cp-proxy-healthy", "control plane proxies are healthy", verdict);
-    let other = |p: &&Pod| annotation(p, annotations::PROXY_VERSION).is_some_and(|v| v != VERSION);
+    let other = |p: &&Pod| annotation(p, annotations::PROXY_VERSION).is_some_and(|v| v != own_version());
     let names: Vec<&str> = pods.iter().filter(other).filter_map(|p| p.metadata.name.as_deref()).collect();
     let why = (!names.is_empty()).then(|| format!("other proxies in: {}", names.join(", ")));
     let fix = "bring them together:  meshctl upgrade | kubectl apply -f -";

@@ -3,7 +3,7 @@
 use super::control_plane::{annotation, is_ready, label};
 use super::outcome::{Category, Verdict};
 use super::{Context, until_well};
-use crate::VERSION;
+use crate::own_version;
 use mesh_kube::k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use mesh_kube::kube::api::ListParams;
 use mesh_kube::kube::{self, Api};
@@ -36,8 +36,9 @@ pub(super) async fn data_plane(context: &Context, namespace: Option<&str>) -> [C
     plane.add("l5d-data-plane-ready", "data plane proxies are ready", Verdict::error_if(ready, fix));
     let pods = pods(context, namespace).await.unwrap_or_default();
     let restart = "restart them:  kubectl rollout restart deploy/…";
-    let other = named(&pods, |p| annotation(p, annotations::PROXY_VERSION).is_some_and(|v| v != VERSION));
-    let why = other.map(|names| format!("not {VERSION}: {names}"));
+    let other =
+        named(&pods, |p| annotation(p, annotations::PROXY_VERSION).is_some_and(|v| v != own_version()));
+    let why = other.map(|names| format!("not {}: {names}", own_version()));
     plane.add(
         "l5d-data-plane-cli-version",
         "data plane and cli versions match",

@@ -21,9 +21,9 @@ pub(crate) struct Args {
     /// Leave the clusters running at the end
     #[arg(long)]
     keep: bool,
-    /// Requests a second sent by the load generator
-    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(10..=5000), value_name = "RATE")]
-    rps: u32,
+    /// Requests a second sent by the load generator (default: 500, or less where the machine does not carry that)
+    #[arg(long, value_parser = clap::value_parser!(u32).range(10..=5000), value_name = "RATE")]
+    rps: Option<u32>,
     /// Where to look for the binaries of images, after the folder of meshctl; may be repeated
     #[arg(long = "bin-dir", value_name = "DIR")]
     bin_dirs: Vec<PathBuf>,

@@ -3,33 +3,32 @@
 
 mod endpoint;
 mod http1;
+mod http2;
 mod io;
 
 pub use endpoint::{Pool, ToEndpoint};
 pub use io::PeerIo;
 
-use crate::body::{Body, End, Observe};
+use crate::body::Body;
 use crate::error::{Cause, Error};
 use crate::http::http1::response::Head;
 use crate::http::http1::{Error as Http1Error, request};
-use crate::rt::{ConnExec, ConnStreams};
 use http::{Method, Request, Response, Version};
 use http1::Link;
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use http2::Failed;
 use mesh_balance::Admission;
+use mesh_http2::Sender;
 use mesh_net::SessionProtocol;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Mutex;
 
-/// Streams on every HTTP/2 connection before another is opened: one connection is one lock and one TCP window.
+/// Streams on every HTTP/2 connection before another is opened: one connection is one TCP window.
 const STREAMS_PER_CONNECTION: usize = 64;
 
 pub(crate) use io::Settings;
@@ -79,7 +78,7 @@ pub struct Terms {
 pub struct Connections<C: Connect> {
     to: C,
     idle: RefCell<Vec<Idle<C::Io>>>,
-    http2: RefCell<Vec<Http2>>,
+    http2: RefCell<Vec<Sender>>,
     /// One connection at a time is made; who waits uses it too, or shares its failure.
     connecting: Mutex<()>,
     failed: Cell<Option<Instant>>,
@@ -97,15 +96,6 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Idle<I> {
         oldest.is_none_or(|oldest| self.since > oldest) && self.link.is_open()
     }
 }
-
-#[derive(Clone)]
-struct Http2 {
-    sender: http2::SendRequest<Body>,
-    streams: Rc<Cell<usize>>,
-}
-
-/// One stream of an HTTP/2 connection, counted until its response has ended.
-struct Stream(Rc<Cell<usize>>);
 
 impl<C: Connect> Connections<C> {
     /// No connections yet.
@@ -130,7 +120,7 @@ impl<C: Connect> Connections<C> {
     /// Closes connections that were idle for too long; says whether any are left.
     pub(crate) fn close_idle(&self) -> bool {
         let mut http2 = self.http2.borrow_mut();
-        http2.retain(|c| !c.sender.is_closed());
+        http2.retain(|c| !c.is_closed());
         let mut idle = self.idle.borrow_mut();
         let oldest = self.oldest();
         idle.retain(|i| i.is_usable(oldest));
@@ -202,29 +192,26 @@ impl<C: Connect> Connections<C> {
 
     async fn send_http2(self: &Rc<Self>, mut request: Request<Body>) -> Result<Response<Body>, Error> {
         loop {
-            let mut connection = match self.least_loaded() {
+            let connection = match self.least_loaded() {
                 Some(connection) => connection,
                 // Connecting is rare and its future large: every request would have room for it.
                 None => Box::pin(self.connect_http2()).await?,
             };
-            let stream = Stream::begin(&connection.streams);
-            match connection.sender.try_send_request(request).await {
-                Ok(response) => return Ok(response.map(|body| Body::from(body).observed(stream))),
+            match http2::exchange(&connection, request).await {
+                Ok(response) => return Ok(response),
                 // The connection closed under us: the request goes to another one.
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(Error::Request(error.into_error().into())),
-                },
+                Err(Failed::Unsent(unsent)) => request = unsent,
+                Err(Failed::Lost(error)) => return Err(error),
             }
         }
     }
 
     /// The open connection with the fewest streams. Where all are busy, another is opened for later requests.
-    fn least_loaded(self: &Rc<Self>) -> Option<Http2> {
+    fn least_loaded(self: &Rc<Self>) -> Option<Sender> {
         let mut set = self.http2.borrow_mut();
-        set.retain(|c| !c.sender.is_closed());
-        let found = set.iter().min_by_key(|c| c.streams.get())?.clone();
-        if found.streams.get() >= STREAMS_PER_CONNECTION
+        set.retain(|c| !c.is_closed());
+        let found = set.iter().min_by_key(|c| c.streams())?.clone();
+        if found.streams() >= STREAMS_PER_CONNECTION
             && set.len() < self.to.terms().max_http2
             && !self.growing.replace(true)
         {
@@ -239,7 +226,7 @@ impl<C: Connect> Connections<C> {
         Some(found)
     }
 
-    async fn connect_http2(self: &Rc<Self>) -> Result<Http2, Error> {
+    async fn connect_http2(self: &Rc<Self>) -> Result<Sender, Error> {
         let began = Instant::now();
         let _one = self.connecting.lock().await;
         // Someone else may have made one while we waited, or have failed to.
@@ -257,38 +244,24 @@ impl<C: Connect> Connections<C> {
         result
     }
 
-    async fn add_http2(&self, admission: Admission) -> Result<Http2, Error> {
+    async fn add_http2(&self, admission: Admission) -> Result<Sender, Error> {
         let io = self.to.connect(Some(SessionProtocol::Http2), admission).await?;
         let terms = self.to.terms();
-        let exec = ConnExec::default();
-        let mut builder = http2::Builder::new(exec.clone());
-        builder
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(terms.stream_window)
-            .initial_connection_window_size(terms.connection_window);
-        if terms.adaptive_window {
-            builder.adaptive_window(true);
-        }
-        if let Some((interval, timeout, while_idle)) = terms.keep_alive {
-            builder
-                .keep_alive_interval(interval)
-                .keep_alive_timeout(timeout)
-                .keep_alive_while_idle(while_idle);
-        }
-        let (sender, connection) = builder
-            .handshake(TokioIo::new(io))
-            .await
-            .map_err(|source| Error::Handshake { addr: self.to.addr(), source })?;
-        let mut streams = ConnStreams::of(&exec);
+        let settings = mesh_http2::Settings {
+            stream_window: terms.stream_window,
+            connection_window: terms.connection_window,
+            adaptive: terms.adaptive_window,
+            keep_alive: terms.keep_alive,
+            ..mesh_http2::Settings::default()
+        };
+        let (sender, connection) = mesh_http2::connect(io, settings);
         tokio::task::spawn_local(async move {
-            if let Err(error) = streams.until(pin!(connection)).await {
+            if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection failed");
             }
-            streams.finish().await;
         });
-        let connection = Http2 { sender, streams: Rc::new(Cell::new(0)) };
-        self.http2.borrow_mut().push(connection.clone());
-        Ok(connection)
+        self.http2.borrow_mut().push(sender.clone());
+        Ok(sender)
     }
 }
 
@@ -302,23 +275,4 @@ fn lost(error: Http1Error, method: &Method, kept: bool) -> Error {
     };
     let cause = Cause::Http1(error);
     if again && method.is_idempotent() { Error::Dropped(cause) } else { Error::Request(cause) }
-}
-
-impl Stream {
-    fn begin(streams: &Rc<Cell<usize>>) -> Self {
-        streams.set(streams.get() + 1);
-        Self(Rc::clone(streams))
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
-
-impl Observe for Stream {
-    fn data(&mut self, _: usize) {}
-
-    fn end(&mut self, _: End<'_>) {}
 }

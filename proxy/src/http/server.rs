@@ -1,35 +1,20 @@
-//! Serving one HTTP connection with one handler, behind guards that refuse what parsers may disagree on
-//! ([`guard`](super::guard)) or what makes work for nothing ([`frames`](super::frames)).
+//! Serving one HTTP connection with one handler; HTTP/1 behind a guard that refuses what parsers may disagree on
+//! ([`guard`](super::guard)).
 
 mod http1;
+mod http2;
 
 use crate::body::Body;
 use crate::config::Http as Settings;
 use crate::drain::Drain;
-use crate::error::{Error, StreamReset};
-use crate::http::frames::{Flood, FrameGuard};
+use crate::error::Error;
 use crate::http::guard::{Guard, Limits, Violation, Watch};
-use crate::rt::{ConnExec, ConnStreams};
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_net::Http;
 use std::future::Future;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
-
-/// Streams a client may have open on one connection.
-const MAX_CONCURRENT_STREAMS: u32 = 16 * 1024;
-/// Streams that were reset before we looked at them; more are an attack (h2's own default, said here because it matters).
-const MAX_PENDING_RESETS: usize = 20;
-/// What a decoded header block may take: what an HTTP/1 head may, and 32 bytes for each field (RFC 9113, 6.5.2).
-const MAX_HEADER_LIST: u32 = 64 * 1024;
-/// Memory for unsent data of one HTTP/2 stream.
-const MAX_SEND_BUFFER: usize = 1 << 20;
 
 /// Whom an HTTP/2 request is for must be said once (RFC 9113, 8.3.1).
 const TWO_HOSTS: Violation =
@@ -66,7 +51,7 @@ where
     // Each has room for itself alone: there are many connections, and most of them wait.
     match version {
         Http::Http1 => Box::pin(serve_http1(io, settings, handler, drain)).await,
-        Http::Http2 => Box::pin(serve_http2(io, settings, handler, drain)).await,
+        Http::Http2 => Box::pin(http2::serve(io, settings, handler, drain)).await,
     }
 }
 
@@ -97,54 +82,4 @@ fn names_two_hosts<B>(request: &Request<B>) -> bool {
         !host[..strip(host)].eq_ignore_ascii_case(&authority[..strip(authority)])
     };
     request.headers().get_all(header::HOST).iter().any(differs)
-}
-
-async fn serve_http2<I, H>(io: I, settings: &Settings, handler: Rc<H>, drain: &Drain) -> Result<(), Error>
-where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    H: Handler,
-{
-    let flood = Flood::default();
-    let io = FrameGuard::new(io, Arc::clone(&flood));
-    let service = service_fn(move |request: Request<Incoming>| {
-        let handler = Rc::clone(&handler);
-        async move {
-            let mut response = if names_two_hosts(&request) {
-                handler.refuse(&Error::Malformed(TWO_HOSTS))
-            } else {
-                handler.call(request.map(Body::from)).await
-            };
-            match response.extensions_mut().remove::<StreamReset>() {
-                Some(reset) => Err(reset),
-                None => Ok(response),
-            }
-        }
-    });
-    let exec = ConnExec::default();
-    let mut builder = http2::Builder::new(exec.clone());
-    builder
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
-        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-        .max_header_list_size(MAX_HEADER_LIST)
-        .max_send_buf_size(MAX_SEND_BUFFER)
-        .initial_stream_window_size(settings.h2_stream_window)
-        .initial_connection_window_size(settings.h2_connection_window)
-        .auto_date_header(false);
-    if let Some((interval, timeout)) = settings.server_keep_alive {
-        builder.keep_alive_interval(interval).keep_alive_timeout(timeout);
-    }
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
-    let mut streams = ConnStreams::of(&exec);
-    let ended = tokio::select! {
-        result = streams.until(connection.as_mut()) => result,
-        () = drain.draining() => {
-            connection.as_mut().graceful_shutdown();
-            streams.until(connection).await
-        }
-    };
-    match flood.get() {
-        Some(kind) => Err(Error::Flood(kind)),
-        None => ended.map_err(|error| Error::Server(error.into())),
-    }
 }

@@ -1,9 +1,9 @@
-//! HTTP/1 connections that turn into something else: `101 Switching Protocols` and `CONNECT`.
+//! HTTP/1 connections that turn into something else: `101 Switching Protocols` and `CONNECT`. On HTTP/2, `CONNECT` is a
+//! stream whose two bodies are relayed like any others.
 
 use crate::body::Body;
 use crate::drain::Drain;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
-use hyper_util::rt::TokioIo;
 use mesh_net::copy_bidirectional;
 use parking_lot::Mutex;
 use std::fmt;
@@ -37,25 +37,6 @@ impl fmt::Debug for Upgraded {
     }
 }
 
-/// The server's half of an upgrade: at hand after HTTP/1, on its way after HTTP/2.
-async fn of_server(
-    upgraded: Option<Upgraded>,
-    on: hyper::upgrade::OnUpgrade,
-) -> hyper::Result<Box<dyn Stream>> {
-    match upgraded.and_then(Upgraded::take) {
-        Some(stream) => Ok(stream),
-        None => Ok(Box::new(TokioIo::new(on.await?))),
-    }
-}
-
-/// The client's half; `None` when its connection ended instead.
-async fn of_client(on: OfClient) -> Option<Box<dyn Stream>> {
-    match on {
-        OfClient::Http1(receiver) => receiver.await.ok()?.take(),
-        OfClient::Http2(on) => Some(Box::new(TokioIo::new(on.await.ok()?))),
-    }
-}
-
 /// Whether a request asks to leave HTTP, so that an HTTP/1 request must not be carried over HTTP/2.
 ///
 /// HTTP/2 inside HTTP/1 (`h2c`) is not among it: requests in it would be seen by no policy. RFC 9113 has dropped it, and a
@@ -69,16 +50,11 @@ pub fn is_upgrade<B>(request: &Request<B>) -> bool {
 }
 
 /// The client's half of an upgrade that may happen.
-pub enum OfClient {
-    /// On an HTTP/1 connection.
-    Http1(oneshot::Receiver<Upgraded>),
-    /// On a stream of an HTTP/2 connection.
-    Http2(hyper::upgrade::OnUpgrade),
-}
+pub type OfClient = oneshot::Receiver<Upgraded>;
 
 /// An extension of requests on HTTP/1 connections that ask to leave HTTP.
 #[derive(Clone, Debug)]
-pub struct OnUpgrade(Arc<Mutex<Option<oneshot::Receiver<Upgraded>>>>);
+pub struct OnUpgrade(Arc<Mutex<Option<OfClient>>>);
 
 /// To be kept when the connection has left HTTP.
 pub struct Promise(oneshot::Sender<Upgraded>);
@@ -99,10 +75,8 @@ impl Promise {
 
 /// The client's half of an upgrade; take it before the request is forwarded.
 pub fn of_request(request: &mut Request<Body>) -> Option<OfClient> {
-    is_upgrade(request).then(|| {
-        let on = request.extensions_mut().remove::<OnUpgrade>().and_then(|on| on.0.lock().take());
-        on.map_or_else(|| OfClient::Http2(hyper::upgrade::on(request)), OfClient::Http1)
-    })
+    let on = is_upgrade(request).then(|| request.extensions_mut().remove::<OnUpgrade>()).flatten();
+    on.and_then(|on| on.0.lock().take())
 }
 
 /// When `response` accepts the upgrade, joins both connections once they have left HTTP, until both are done or `cut`
@@ -119,22 +93,18 @@ pub fn join<C>(
     let accepted =
         response.status() == StatusCode::SWITCHING_PROTOCOLS || (connect && response.status().is_success());
     let Some(client) = client.filter(|_| accepted) else { return };
-    let server = of_server(response.extensions_mut().remove(), hyper::upgrade::on(response));
-    relay(client, server, drain, cut());
+    if let Some(server) = response.extensions_mut().remove::<Upgraded>() {
+        relay(client, server, drain, cut());
+    }
 }
 
 /// Copies bytes between two upgraded connections until both are done or `cut` resolves.
-fn relay(
-    client: OfClient,
-    server: impl Future<Output = hyper::Result<Box<dyn Stream>>> + 'static,
-    drain: &Drain,
-    cut: impl Future<Output = ()> + 'static,
-) {
+fn relay(client: OfClient, server: Upgraded, drain: &Drain, cut: impl Future<Output = ()> + 'static) {
     let guard = drain.guard();
     tokio::task::spawn_local(async move {
         let _guard = guard;
-        let (client, server) = tokio::join!(of_client(client), server);
-        let (Some(mut client), Ok(mut server)) = (client, server) else {
+        let client = client.await.ok().and_then(Upgraded::take);
+        let (Some(mut client), Some(mut server)) = (client, server.take()) else {
             return tracing::debug!("upgrade did not happen");
         };
         tokio::select! {

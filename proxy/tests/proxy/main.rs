@@ -12,6 +12,7 @@ mod harness;
 mod identity;
 mod inbound;
 mod lifecycle;
+mod lost;
 mod observability;
 mod outbound;
 mod peers;

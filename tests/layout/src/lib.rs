@@ -17,8 +17,8 @@ pub const MAX_SYS_LINES: usize = 200;
 fn layer(crate_name: &str) -> Option<u8> {
     Some(match crate_name {
         "mesh-types" => 0,
-        "mesh-rules" | "mesh-balance" | "mesh-metrics" | "mesh-net" | "mesh-tls" | "mesh-sys"
-        | "mesh-api" => 1,
+        "mesh-rules" | "mesh-balance" | "mesh-metrics" | "mesh-net" | "mesh-http2" | "mesh-tls"
+        | "mesh-sys" | "mesh-api" => 1,
         "mesh-runtime" | "mesh-kube" | "mesh-apiserver" => 2,
         "mesh-testkit" => 3,
         "mesh-proxy"

@@ -38,9 +38,11 @@ impl Built {
         let bin = step("building the binaries", crate::build_binaries)?;
         let archives = step("building the images", || {
             let mut archives = Vec::new();
-            for (version, folder) in [(env!("CARGO_PKG_VERSION"), &bin), (&next_version, &next)] {
+            let changed = ["proxy", "init", "controller"].map(str::to_owned).to_vec();
+            let versions = [(env!("CARGO_PKG_VERSION"), &bin, Vec::new()), (&next_version, &next, changed)];
+            for (version, folder, names) in versions {
                 let options = images::Options {
-                    names: Vec::new(),
+                    names,
                     profile: "release".to_owned(),
                     tag: version.to_owned(),
                     prefix: "isthmus".to_owned(),

@@ -2,7 +2,7 @@
 
 use super::LinkArgs;
 use super::exporter::Exporter;
-use crate::VERSION;
+use crate::own_version;
 use crate::report::Problem;
 use base64::Engine as _;
 use mesh_types::{annotations, labels};
@@ -41,7 +41,7 @@ pub(crate) fn for_importer(
 
 fn link_object(link: &LinkArgs, exporter: &Exporter, control_plane: &str) -> anyhow::Result<Value> {
     let gateway = &exporter.gateway;
-    let mut notes = json!({ (annotations::CREATED_BY): format!("linkerd/cli {VERSION}") });
+    let mut notes = json!({ (annotations::CREATED_BY): format!("linkerd/cli {}", own_version()) });
     if !gateway.pinned {
         notes[GATEWAY_SERVICE] = format!("{}/{}", gateway.namespace, gateway.name).into();
     }

@@ -16,6 +16,12 @@ use tempfile::TempDir;
 const SHOP: &str = include_str!("../../../../demo/manifests/shop.yaml");
 const LOAD: &str = include_str!("../../../../demo/manifests/load.yaml");
 
+/// Rates that are tried where none is asked for, until the machine carries one: requests a second.
+const RATES: [u32; 5] = [500, 250, 100, 50, 20];
+
+/// How long a rate is given to become steady, and how long what it left behind to go away.
+const TRIAL: Duration = Duration::from_secs(10);
+
 /// How long steady load is watched.
 const STEADY: Duration = Duration::from_secs(5);
 
@@ -26,7 +32,7 @@ const LOSS: Duration = Duration::from_secs(10);
 const RETURN: Duration = Duration::from_secs(30);
 
 /// Tells the story from the mesh to the checks.
-pub(crate) async fn tell(sandbox: &Sandbox, rps: u32, steps: &mut Steps) -> Result<()> {
+pub(crate) async fn tell(sandbox: &Sandbox, rps: Option<u32>, steps: &mut Steps) -> Result<()> {
     let kubeconfig = sandbox.kubeconfig();
     let east = Cluster::connect("east", kubeconfig.clone()).await?;
     let west = Cluster::connect("west", kubeconfig).await?;
@@ -130,16 +136,14 @@ async fn traffic(
     sandbox: &Sandbox,
     east: &Cluster,
     west: &Cluster,
-    rps: u32,
+    rps: Option<u32>,
     scratch: &TempDir,
     steps: &mut Steps,
 ) -> Result<()> {
-    let title = format!("steady: {rps} req/s");
-    steps.begin(&title);
+    steps.begin("steady load");
     east.set_env("shop", "web", "CATALOG", "catalog-federated:80").await?;
     let load = Load::find(east).await?;
-    load.rate(rps).await?;
-    settle(&load, "east").await?;
+    let rps = settle(&load, "east", rps).await?;
     let steady = watch(&load, STEADY).await?;
     let good = steady.failed == 0 && steady.share("east") > 99.9;
     let mark = steps.claim(good);
@@ -147,7 +151,7 @@ async fn traffic(
     let (p50, p99) = (steady.p50_us as f64 / 1000.0, steady.p99_us as f64 / 1000.0);
     let words =
         format!("{}  success {success:.2} %   p50 {p50:.1} ms  p99 {p99:.1} ms {mark}", shares(&steady));
-    steps.end(&title, &words);
+    steps.end(&format!("steady: {rps} req/s"), &words);
     explain(&steady);
 
     let gateway = west.pod(MULTICLUSTER_NAMESPACE, "linkerd-gateway").await?;
@@ -225,14 +229,41 @@ async fn regain(east: &Cluster, load: &Load, steps: &mut Steps) -> Result<()> {
     Ok(())
 }
 
-/// Waits until a second of load is answered by `cluster` alone, so that connections are warm.
-async fn settle(load: &Load, cluster: &str) -> Result<()> {
-    let started = Instant::now();
-    while started.elapsed() < RETURN {
-        let window = watch(load, Duration::from_secs(1)).await?;
-        if window.failed == 0 && window.total > 0 && window.share(cluster) > 99.9 {
-            return Ok(());
+/// Waits until a second of load is answered by `cluster` alone, so that connections are warm. Answers with the rate:
+/// the one asked for, or the highest of [`RATES`] that the machine carries.
+async fn settle(load: &Load, cluster: &str, rps: Option<u32>) -> Result<u32> {
+    let (rates, patience) =
+        rps.as_ref().map_or((&RATES[..], TRIAL), |rps| (std::slice::from_ref(rps), RETURN));
+    let mut tried = 0;
+    for &rate in rates {
+        if tried > 0 {
+            drain(load).await?;
         }
+        tried = rate;
+        load.rate(rate).await?;
+        let started = Instant::now();
+        while started.elapsed() < patience {
+            let window = watch(load, Duration::from_secs(1)).await?;
+            let prompt = window.total >= u64::from(rate) * 9 / 10;
+            if window.failed == 0 && prompt && window.share(cluster) > 99.9 {
+                return Ok(rate);
+            }
+        }
+    }
+    Ok(tried)
+}
+
+/// Stops the load, and waits until nothing ends any more.
+async fn drain(load: &Load) -> Result<()> {
+    load.rate(0).await?;
+    let started = Instant::now();
+    let mut ended = 0;
+    while started.elapsed() < TRIAL {
+        let before = std::mem::replace(&mut ended, load.stats(0, u64::MAX).await?.total);
+        if before == ended {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use crate::body::Frames;
 use crate::error::Error as ProxyError;
 use crate::http::http1::response::{self, Head};
 use crate::http::http1::{self, Connection, Decoder, Error, Outgoing};
+use crate::http::interim;
 use crate::http::upgrade::Upgraded;
 use bytes::Bytes;
 use http::Method;
@@ -80,7 +81,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Link<I> {
             }
         }
         loop {
-            if let Some(head) = self.connection.take(|read| response::parse(read, method))? {
+            if let Some(head) = self.connection.take(|read| response::parse(read, method, interim::tell))? {
                 return Poll::Ready(Ok(head));
             }
             let error = match ready!(self.connection.poll_head(cx)) {

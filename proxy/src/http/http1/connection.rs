@@ -2,7 +2,7 @@
 
 use super::{Decoder, Error, Outgoing, Piece};
 use crate::http::upgrade::Upgraded;
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
 use mesh_net::PrefixedIo;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -26,6 +26,8 @@ struct Inner<I> {
     read: RefCell<BytesMut>,
     /// How much of a body is read at once.
     room: Cell<usize>,
+    /// What goes before the next message that is sent.
+    first: RefCell<BytesMut>,
 }
 
 impl<I> Clone for Connection<I> {
@@ -37,7 +39,12 @@ impl<I> Clone for Connection<I> {
 impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
     /// A connection of which nothing was read.
     pub fn new(io: I) -> Self {
-        Self(Rc::new(Inner { io: RefCell::new(io), read: RefCell::default(), room: Cell::new(BODY.0) }))
+        Self(Rc::new(Inner {
+            io: RefCell::new(io),
+            read: RefCell::default(),
+            room: Cell::new(BODY.0),
+            first: RefCell::default(),
+        }))
     }
 
     /// Whether nothing has come, neither an end nor anything else, since the last message.
@@ -110,18 +117,31 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
     /// # Errors
     /// [`Error::Io`], [`Error::Body`], or [`Error::Malformed`] where the body is not as long as was said.
     pub fn poll_send(&self, message: &mut Outgoing, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        ready!(self.poll_first(cx))?;
         message.poll_send(&self.0.io, cx)
     }
 
-    /// Writes some of these bytes: how many.
+    /// Puts something before the next message that is sent.
+    pub fn put_first(&self, put: impl FnOnce(&mut BytesMut)) {
+        put(&mut self.0.first.borrow_mut());
+    }
+
+    /// Writes what goes before the next message.
     ///
     /// # Errors
     /// Those of the connection.
-    pub fn poll_write(&self, bytes: &[u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub fn poll_first(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut first = self.0.first.borrow_mut();
+        if first.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
         let mut io = self.0.io.borrow_mut();
-        let written = ready!(Pin::new(&mut *io).poll_write(cx, bytes))?;
-        let _ = Pin::new(&mut *io).poll_flush(cx)?;
-        Poll::Ready(Ok(written))
+        while !first.is_empty() {
+            let written = ready!(Pin::new(&mut *io).poll_write(cx, &first))?;
+            first.advance(written);
+        }
+        *first = BytesMut::new();
+        Pin::new(&mut *io).poll_flush(cx)
     }
 
     /// Ends writing.

@@ -6,7 +6,7 @@ use super::request::Answer;
 use super::{Decoder, Error, Outgoing};
 use crate::body::Body;
 use bytes::{BufMut as _, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use hyper::ext::ReasonPhrase;
 use std::mem::MaybeUninit;
@@ -27,16 +27,21 @@ pub struct Head {
     pub leaves_http: bool,
 }
 
-/// Takes the head that answers a request of this method out of what was read; `None` when it is not complete. Interim
-/// responses before it are left aside.
+/// Takes the head that answers a request of this method out of what was read; `None` when it is not complete. Those of
+/// interim responses before it go to `interim`.
 ///
 /// # Errors
 /// [`Error::Malformed`].
-pub fn parse(read: &mut BytesMut, method: &Method) -> Result<Option<Head>, Error> {
+pub fn parse(
+    read: &mut BytesMut,
+    method: &Method,
+    mut interim: impl FnMut(Response<()>),
+) -> Result<Option<Head>, Error> {
     while !read.is_empty() {
         let Some(response) = take(read)? else { return Ok(None) };
         let status = response.status();
         if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+            interim(response);
             continue;
         }
         return judge(response, method).map(Some);
@@ -102,6 +107,23 @@ fn judge(mut response: Response<()>, method: &Method) -> Result<Head, Error> {
     Ok(Head { response, body, keeps, leaves_http })
 }
 
+/// Writes the head of an interim response.
+pub fn put_interim(response: &Response<()>, out: &mut BytesMut) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    put_status(response.status(), response.extensions(), out);
+    put_fields(out, response.headers());
+}
+
+fn put_status(status: StatusCode, extensions: &Extensions, out: &mut BytesMut) {
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.extend_from_slice(b" ");
+    match extensions.get::<ReasonPhrase>() {
+        Some(reason) => out.extend_from_slice(reason.as_bytes()),
+        None => out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes()),
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Writes a response; says also whether another request may follow it on the connection. Where its fields do not say how
 /// long the body is, that is said here (RFC 9112, 6).
 pub fn outgoing(response: Response<Body>, to: Answer) -> (Outgoing, bool) {
@@ -137,13 +159,7 @@ pub fn outgoing(response: Response<Body>, to: Answer) -> (Outgoing, bool) {
     }
     let mut head = BytesMut::with_capacity(HEAD);
     head.put_slice(if to.http11 { b"HTTP/1.1 " } else { b"HTTP/1.0 " });
-    head.put_slice(status.as_str().as_bytes());
-    head.put_u8(b' ');
-    match parts.extensions.get::<ReasonPhrase>() {
-        Some(reason) => head.put_slice(reason.as_bytes()),
-        None => head.put_slice(status.canonical_reason().unwrap_or_default().as_bytes()),
-    }
-    head.put_slice(b"\r\n");
+    put_status(status, &parts.extensions, &mut head);
     put_fields(&mut head, &parts.headers);
     let chunked = encoder == Encoder::Chunked && to.trailers;
     let announced = if chunked { fields::announced(&parts.headers) } else { Vec::new() };

@@ -132,7 +132,7 @@ type Answered = (StatusCode, bool, Option<Vec<u8>>);
 
 fn answered(bytes: &[u8], method: &Method) -> Result<Answered, Error> {
     let mut read = BytesMut::from(bytes);
-    let head = parse(&mut read, method)?.ok_or(Error::Incomplete)?;
+    let head = parse(&mut read, method, drop)?.ok_or(Error::Incomplete)?;
     let data = decoded(head.body, &read, 1).map(|(data, ..)| data).ok();
     Ok((head.response.status(), head.keeps, data))
 }
@@ -176,7 +176,7 @@ fn interim_responses_are_no_answer() {
         assert!(matches!(answered(&bytes[..cut], &Method::GET), Err(Error::Incomplete)), "{cut}");
     }
     let mut read = BytesMut::from(&b"HTTP/1.1 101 Switching\r\nupgrade: x\r\n\r\nrest"[..]);
-    let head = parse(&mut read, &Method::GET).unwrap().unwrap();
+    let head = parse(&mut read, &Method::GET, drop).unwrap().unwrap();
     assert!(head.leaves_http && !head.keeps);
     assert_eq!(read, "rest");
 }

@@ -7,12 +7,13 @@ use crate::error::{Cause, Error as ProxyError};
 use crate::http::guard::{Guard, Violation, Watch};
 use crate::http::http1::request::{self, Answer, Asked};
 use crate::http::http1::{self, Connection, Decoder, Error, Piece, response};
+use crate::http::interim::Interim;
 use crate::http::upgrade::{self, OnUpgrade};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -27,8 +28,8 @@ const UNWANTED: usize = 64 * 1024;
 struct Receiving<I> {
     connection: Connection<I>,
     decoder: Decoder,
-    /// What of [`CONTINUE`] is to be written before the body is read.
-    expected: &'static [u8],
+    /// Whether [`CONTINUE`] is to be written before the body is read.
+    expected: bool,
     state: Rc<State>,
 }
 
@@ -147,11 +148,27 @@ where
             state.ended.set(Some(true));
             Body::Empty
         } else {
-            let expected = if expects_continue { CONTINUE } else { b"" };
+            let expected = expects_continue;
             let (connection, state) = (connection.clone(), Rc::clone(&state));
             Body::frames(Receiving { connection, decoder: body, expected, state })
         };
-        let response = respond(self.watch, &self.handler, request.map(|()| body)).await;
+        let response = {
+            let mut responding = pin!(respond(self.watch, &self.handler, request.map(|()| body)));
+            let mut interim = Interim::default();
+            poll_fn(|cx| {
+                let tell = |head: Response<()>| {
+                    // HTTP/1.0 knows none.
+                    if to.http11 {
+                        connection.put_first(|out| response::put_interim(&head, out));
+                    }
+                };
+                let polled = interim.during(|| responding.as_mut().poll(cx), tell);
+                // A connection that failed is found by the response.
+                let _ = connection.poll_first(cx);
+                polled
+            })
+            .await
+        };
         to.keeps &= !self.drain.is_draining() && self.watch.violation().is_none() && !state.is_left();
         let leaves = response.status() == StatusCode::SWITCHING_PROTOCOLS
             || (to.connect && response.status().is_success());
@@ -232,10 +249,10 @@ impl State {
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Receiving<I> {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Piece>, Error>> {
-        while !self.expected.is_empty() {
-            let written = ready!(self.connection.poll_write(self.expected, cx))?;
-            self.expected = &self.expected[written..];
+        if std::mem::take(&mut self.expected) {
+            self.connection.put_first(|out| out.extend_from_slice(CONTINUE));
         }
+        ready!(self.connection.poll_first(cx))?;
         self.connection.poll_piece(&mut self.decoder, cx)
     }
 }
@@ -263,7 +280,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Frames for Receiving<I> {
 
 impl<I> Drop for Receiving<I> {
     fn drop(&mut self) {
-        if self.state.ended.get().is_none() && self.expected.is_empty() {
+        if self.state.ended.get().is_none() && !self.expected {
             let decoder = std::mem::replace(&mut self.decoder, Decoder::exact(0));
             self.state.left.set(Some(decoder));
         }

@@ -20,6 +20,7 @@ use crate::outbound::metrics::RouteMetrics;
 use crate::outbound::policy::Retry;
 use ::http::{Response, StatusCode};
 use mesh_balance::RetryBudget;
+use mesh_http2::Code;
 use mesh_types::headers;
 use std::time::{Duration, Instant};
 
@@ -207,8 +208,7 @@ fn of_error(error: &Error, retry: Option<&Retry>, idempotent: bool) -> Verdict {
 fn refused(error: &Error, idempotent: bool) -> bool {
     let Error::Request(error) = error else { return false };
     let Some(error) = error.http2() else { return false };
-    error.reason() == Some(h2::Reason::REFUSED_STREAM)
-        || (idempotent && error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR))
+    error.is_unprocessed() || (idempotent && error.is_go_away() && error.reason() == Some(Code::NO_ERROR))
 }
 
 #[cfg(test)]

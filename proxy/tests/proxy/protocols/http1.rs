@@ -5,6 +5,8 @@ use crate::app;
 use crate::control::{detect, identities, server};
 use crate::harness::{CLIENT, Proxy, read_all};
 use crate::peers::{exchange, raw};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -201,13 +203,33 @@ async fn an_answer_that_comes_before_the_end_of_the_request_does_not_cut_it_off(
 }
 
 #[tokio::test]
-async fn the_final_answer_follows_informational_ones() {
-    let hints =
-        "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-    let (app, _) = raw(hints).await;
+async fn early_hints_reach_the_client_before_the_answer() {
+    const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
+    let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let app = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
+    let seen = Arc::new(tokio::sync::Notify::new());
+    let told = Arc::clone(&seen);
+    tokio::spawn(async move {
+        while let Ok((mut io, _)) = listener.accept().await {
+            while exchange(&mut io, "", "\r\n\r\n").await.ends_with("\r\n\r\n") {
+                io.write_all(HINTS.as_bytes()).await.unwrap();
+                told.notified().await;
+                io.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+            }
+        }
+    });
     let (client, _server) = pair(app).await;
-    let answer = exchange(&mut client.out().await, GOOD, "ok").await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let mut io = client.out().await;
+    for _ in 0..2 {
+        assert_eq!(exchange(&mut io, GOOD, "\r\n\r\n").await, HINTS);
+        seen.notify_one();
+        let answer = exchange(&mut io, "", "ok").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    // A client of HTTP/1.0 would take them for the answer.
+    seen.notify_one();
+    let answer = exchange(&mut client.out().await, "GET / HTTP/1.0\r\nhost: web\r\n\r\n", "ok").await;
+    assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
 }
 
 #[tokio::test]

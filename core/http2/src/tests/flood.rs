@@ -1,0 +1,122 @@
+//! Peers that make work for nothing.
+
+use super::raw::{block, frame, get, goes_away, hello, send};
+use super::{echo, run, serve};
+use crate::frame::{flag, kind};
+use crate::{Code, Error, Server, Settings};
+use tokio::io::{AsyncWriteExt as _, duplex};
+
+#[track_caller]
+fn floods(bytes: Vec<u8>, expected: &str) {
+    let (frames, result) = send(Settings::default(), [hello(), bytes].concat());
+    assert!(matches!(result, Err(Error::Flood(kind)) if kind == expected), "{result:?}");
+    let (head, payload) = frames.last().unwrap();
+    assert_eq!((head.kind, payload[7]), (kind::GOAWAY, Code::ENHANCE_YOUR_CALM.0 as u8));
+}
+
+#[test]
+fn control_frames_have_a_budget() {
+    floods(frame(kind::PRIORITY, 0, 1, &[0; 5]).repeat(25_000), "PRIORITY");
+    floods(frame(kind::SETTINGS, 0, 0, &[]).repeat(150), "SETTINGS");
+    floods(frame(kind::PING, 0, 0, &[0; 8]).repeat(15_000), "PING");
+    let (_, result) =
+        send(Settings::default(), [hello(), frame(kind::PRIORITY, 0, 1, &[0; 5]).repeat(1000)].concat());
+    result.unwrap();
+}
+
+#[test]
+fn empty_frames_have_a_budget() {
+    floods([get(1, false), frame(kind::DATA, 0, 1, &[]).repeat(12_000)].concat(), "empty DATA");
+    let begun = frame(kind::HEADERS, 0, 1, &block(&[(":method", "GET")]));
+    floods([begun.clone(), frame(kind::CONTINUATION, 0, 1, &[]).repeat(65)].concat(), "CONTINUATION");
+    floods([begun, frame(kind::CONTINUATION, 0, 1, &[0; 16_384]).repeat(17)].concat(), "CONTINUATION");
+}
+
+#[test]
+fn rapid_resets_have_a_budget() {
+    let mut bytes = Vec::new();
+    for number in 0..25_000 {
+        bytes.extend(get(number * 2 + 1, true));
+        bytes.extend(frame(kind::RST_STREAM, 0, number * 2 + 1, &[0, 0, 0, 8]));
+    }
+    floods(bytes, "rapid RST_STREAM");
+}
+
+#[test]
+fn malformed_requests_have_a_budget() {
+    let mut bytes = Vec::new();
+    for number in 0..25_000 {
+        let id = number * 2 + 1;
+        bytes.extend(frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, id, &[0x82]));
+    }
+    let (_, result) = send(Settings::default(), [hello(), bytes].concat());
+    assert!(matches!(result, Err(Error::Flood(_))), "{result:?}");
+}
+
+#[test]
+fn small_data_takes_no_more_memory_than_its_window() {
+    run(async {
+        let (mut near, far) = duplex(1 << 20);
+        let mut server = Server::new(far, Settings::default());
+        let data = frame(kind::DATA, 0, 1, b"x").repeat(50_000);
+        near.write_all(&[hello(), get(1, false), data].concat()).await.unwrap();
+        let kept = server.accept().await.unwrap().unwrap();
+        let moved = tokio::time::timeout(std::time::Duration::from_secs(1), server.accept()).await;
+        assert!(moved.is_err() && server.memory() < 250_000, "{}", server.memory());
+        drop(kept);
+    });
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_cut_off() {
+    run(async {
+        let (mut near, far) = duplex(1024);
+        let served = serve(Server::new(far, Settings::default()), echo);
+        near.write_all(&hello()).await.unwrap();
+        let mut sent = 0;
+        while near.write_all(&frame(kind::PING, 0, 0, &[0; 8])).await.is_ok() {
+            sent += 1;
+            assert!(sent < 30_000);
+        }
+        let error = served.await.unwrap().unwrap_err();
+        assert_eq!(error.reason(), Some(Code::ENHANCE_YOUR_CALM));
+    });
+}
+
+#[test]
+fn answers_that_nobody_reads_take_no_more_requests() {
+    run(async {
+        let (mut near, far) = duplex(1024);
+        let mut server = Server::new(far, Settings { max_streams: 100, ..Settings::default() });
+        let served = tokio::task::spawn_local(async move {
+            let mut most = 0;
+            loop {
+                match server.accept().await {
+                    Some(Ok((_, respond))) => {
+                        let mut response = http::Response::new(());
+                        response.headers_mut().insert("x", "~".repeat(5000).parse().unwrap());
+                        respond.respond(response, true).unwrap();
+                        most = most.max(server.memory());
+                    }
+                    Some(Err(error)) => return (error, most),
+                    None => unreachable!(),
+                }
+            }
+        });
+        near.write_all(&hello()).await.unwrap();
+        let mut id = 1;
+        while near.write_all(&get(id, true)).await.is_ok() {
+            id += 2;
+        }
+        let (error, most) = served.await.unwrap();
+        assert!(matches!(error, Error::Flood(_)) && most < 2_000_000, "{error} {most}");
+    });
+}
+
+#[test]
+fn a_header_block_that_cannot_be_decoded_ends_all() {
+    goes_away(
+        frame(kind::HEADERS, flag::END_HEADERS, 1, &[0xff, 0xff, 0xff, 0xff, 0xff]),
+        Code::COMPRESSION_ERROR,
+    );
+}
