@@ -5,6 +5,7 @@ use crate::frame::{self, HEADER, Head, PREFACE, kind};
 use crate::receive::Payload;
 use crate::settings::Settings;
 use crate::state::{PING_ALIVE, Shared, State, leave};
+use crate::streams::LARGE;
 use bytes::{Buf as _, BytesMut};
 use std::cell::RefCell;
 use std::future::Future as _;
@@ -21,8 +22,6 @@ use tokio_util::io::poll_read_buf;
 const READ: (usize, usize) = (8 * 1024, 256 * 1024);
 /// What is read before it is time to write, and for others to run.
 const TURN: usize = 256 * 1024;
-/// Data from this length on is taken out of the buffer without a copy.
-const LARGE: usize = 1024;
 
 /// The driver of a connection.
 pub(crate) struct Driver<I> {

@@ -14,8 +14,8 @@ pub(crate) type Key = usize;
 const CLOSED: usize = 64;
 /// Small data is put together up to this length.
 const PIECE: usize = 4 * 1024;
-/// Data from this length on is not copied.
-const LARGE: usize = 1024;
+/// Data that comes is not copied from this length on: neither out of what was read, nor with other data of its stream.
+pub(crate) const LARGE: usize = 1024;
 
 /// How far the peer is with its side.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use http::{Request, Response};
 use http_body::Body as _;
 use mesh_http2::{Answer, Code, Pending, SendBody, SendError, Sender};
 use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 /// Why there is no response.
 pub(super) enum Failed {
@@ -70,15 +70,10 @@ fn poll_response(
     cx: &mut Context<'_>,
 ) -> Poll<Result<Response<Body>, mesh_http2::Error>> {
     loop {
-        return match pending.poll_answer(cx) {
-            Poll::Ready(Ok(Answer::Informational(head))) => {
-                interim::tell(head);
-                continue;
-            }
-            Poll::Ready(Ok(Answer::Final(response))) => Poll::Ready(Ok(response.map(Body::from))),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => Poll::Pending,
-        };
+        match ready!(pending.poll_answer(cx))? {
+            Answer::Informational(head) => interim::tell(head),
+            Answer::Final(response) => return Poll::Ready(Ok(response.map(Body::from))),
+        }
     }
 }
 
