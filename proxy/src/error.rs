@@ -312,14 +312,13 @@ impl Error {
     /// The code with which a body that failed is told to an HTTP/2 peer.
     pub fn reset_code(&self) -> Option<Code> {
         let (Self::Body(cause) | Self::Request(cause)) = self else { return None };
-        cause.http2().filter(|error| error.is_reset()).and_then(mesh_http2::Error::reason)
+        cause.http2().filter(|error| error.is_reset())?.reason()
     }
 
     /// The code of the reset, where the next hop has reset the stream before it answered.
     fn reset_by_server(&self) -> Option<Code> {
         let Self::Request(error) = self else { return None };
-        let error = error.http2()?;
-        error.reason().filter(|_| error.is_reset() && error.is_remote())
+        self.reset_code().filter(|_| error.http2().is_some_and(mesh_http2::Error::is_remote))
     }
 
     /// The value of the `error` label in `*_errors_total`.

@@ -30,6 +30,8 @@ use tokio::sync::Mutex;
 
 /// Streams on every HTTP/2 connection before another is opened: one connection is one TCP window.
 const STREAMS_PER_CONNECTION: usize = 64;
+/// How long after a failure a connection beside others is tried again.
+const GROW_AGAIN: Duration = Duration::from_secs(1);
 
 pub(crate) use io::Settings;
 
@@ -44,14 +46,15 @@ pub trait Connect: 'static {
     /// How its connections are treated.
     fn terms(&self) -> &Terms;
 
-    /// Connects; `session` is what will be spoken, `admission` whether this is a trial of a place that did not answer.
+    /// Connects; `session` is what will be spoken, `admission` whether this is a trial of a place that did not answer. It
+    /// is `None` for a connection beside others that are open, of which the place is not judged.
     ///
     /// # Errors
     /// Why there is no connection.
     fn connect(
         &self,
         session: Option<SessionProtocol>,
-        admission: Admission,
+        admission: Option<Admission>,
     ) -> impl Future<Output = Result<Self::Io, Error>>;
 }
 
@@ -174,7 +177,7 @@ impl<C: Connect> Connections<C> {
     }
 
     async fn connect_http1(&self, admission: Admission) -> Result<Link<C::Io>, Error> {
-        Ok(Link::new(self.to.connect(Some(SessionProtocol::Http1), admission).await?))
+        Ok(Link::new(self.to.connect(Some(SessionProtocol::Http1), Some(admission)).await?))
     }
 
     /// The connection goes back to the stack when the body has ended.
@@ -217,8 +220,9 @@ impl<C: Connect> Connections<C> {
         {
             let connections = Rc::clone(self);
             tokio::task::spawn_local(async move {
-                if let Err(error) = connections.add_http2(Admission::Normal).await {
+                if let Err(error) = connections.add_http2(None).await {
                     tracing::debug!(%error, "no further connection");
+                    tokio::time::sleep(GROW_AGAIN).await;
                 }
                 connections.growing.set(false);
             });
@@ -237,14 +241,14 @@ impl<C: Connect> Connections<C> {
             let source = std::io::Error::other("it did not answer just now");
             return Err(Error::Connect { addr: self.to.addr(), source });
         }
-        let result = self.add_http2(Admission::Normal).await;
+        let result = self.add_http2(Some(Admission::Normal)).await;
         if result.is_err() {
             self.failed.set(Some(Instant::now()));
         }
         result
     }
 
-    async fn add_http2(&self, admission: Admission) -> Result<Sender, Error> {
+    async fn add_http2(&self, admission: Option<Admission>) -> Result<Sender, Error> {
         let io = self.to.connect(Some(SessionProtocol::Http2), admission).await?;
         let terms = self.to.terms();
         let settings = mesh_http2::Settings {

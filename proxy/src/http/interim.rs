@@ -3,9 +3,14 @@
 //! request carries anything for them.
 
 use super::orig_proto;
-use http::{Response, StatusCode};
+use crate::body::{Body, Frames};
+use crate::error::Error;
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode, header};
+use http_body::{Body as _, Frame, SizeHint};
 use std::cell::RefCell;
-use std::task::Poll;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 /// For one request; what a server says beyond that is dropped.
 const MAX: usize = 32;
@@ -20,6 +25,43 @@ pub fn tell(mut head: Response<()>) {
     if head.status() != StatusCode::CONTINUE {
         orig_proto::strip_connection_headers(head.headers_mut());
         TOLD.with_borrow_mut(|told| told.push(head));
+    }
+}
+
+/// Whether a client waits with the body until it is told to continue (RFC 9110, 10.1.1).
+pub fn expects_continue(headers: &HeaderMap) -> bool {
+    headers.get(header::EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// The body of a request whose client waits with it: told to continue once the body is wanted.
+pub struct Expected {
+    inner: Body,
+    told: bool,
+}
+
+impl Expected {
+    /// Nothing is told yet.
+    pub fn new(inner: Body) -> Self {
+        Self { inner, told: false }
+    }
+}
+
+impl Frames for Expected {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if !std::mem::replace(&mut self.told, true) {
+            let mut head = Response::new(());
+            *head.status_mut() = StatusCode::CONTINUE;
+            TOLD.with_borrow_mut(|told| told.push(head));
+        }
+        Pin::new(&mut self.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
     }
 }
 

@@ -65,7 +65,7 @@ impl Connect for ToApp {
         &self.terms
     }
 
-    async fn connect(&self, _: Option<SessionProtocol>, _: Admission) -> Result<TcpStream, Error> {
+    async fn connect(&self, _: Option<SessionProtocol>, _: Option<Admission>) -> Result<TcpStream, Error> {
         connect(self.addr, &self.config.inbound).await
     }
 }

@@ -1,15 +1,20 @@
 //! Failure accrual and the choice between backends, as the outbound API describes them.
 
+use crate::app::bind;
 use crate::destinations::{endpoint, service, tiers};
 use crate::harness::{LIMIT, Mesh, Proxy, get};
 use crate::outbound::{VIRTUAL, WEB, client, client_with};
+use crate::peers::frame;
 use crate::scripted::{App, accruing, answer, backoff, duration};
 use http::Version;
 use mesh_api::outbound::failure_accrual::{ConsecutiveFailures, Kind, Unified};
 use mesh_api::outbound::proxy_protocol;
 use mesh_api::outbound::{EjectionConfig, ExponentialBackoff, OutboundPolicy, http_route};
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -164,6 +169,50 @@ async fn requests_are_spread_over_backends_by_their_weights() {
     // What falls to the backend without endpoints goes to the others as one to four.
     let share = apps[1].asked() as f64 / 300.0;
     assert!((0.68..0.92).contains(&share), "{share} of the requests went to the second backend");
+}
+
+/// Answers the first request on every HTTP/2 connection with a field that HTTP/2 does not have.
+async fn malformed() -> SocketAddr {
+    let (listener, addr) = bind().await;
+    tokio::spawn(async move {
+        while let Ok((mut io, _)) = listener.accept().await {
+            let serving = async move {
+                io.write_all(&frame(4, 0, 0, &[])).await?;
+                let mut head = vec![0x88, 0, 10];
+                head.extend(b"connection");
+                head.push(5);
+                head.extend(b"close");
+                // The preface; then frames.
+                io.read_exact(&mut [0; 24]).await?;
+                loop {
+                    let mut at = [0; 9];
+                    io.read_exact(&mut at).await?;
+                    let len = usize::from(at[0]) << 16 | usize::from(at[1]) << 8 | usize::from(at[2]);
+                    io.read_exact(&mut vec![0; len]).await?;
+                    if at[3] == 1 {
+                        let stream = u32::from_be_bytes([at[5], at[6], at[7], at[8]]);
+                        io.write_all(&frame(1, 0x4 | 0x1, stream, &head)).await?;
+                    }
+                }
+            };
+            tokio::spawn(async move {
+                let Err::<Infallible, std::io::Error>(_closed) = serving.await;
+            });
+        }
+    });
+    addr
+}
+
+#[tokio::test]
+async fn an_endpoint_whose_answers_are_malformed_is_ejected() {
+    let mesh = Mesh::new().await;
+    let pause = backoff(60 * SECOND, 60 * SECOND);
+    mesh.destinations.set_policy(VIRTUAL, accruing(service(WEB), consecutive(1, pause), None)).await;
+    mesh.destinations.set_endpoints(WEB, vec![endpoint(malformed().await)]).await;
+    let client = client(&mesh).await;
+    let answer = get(client.out().await, Version::HTTP_2, "/").await;
+    assert_eq!(answer.status(), 502);
+    client.until_metric("isthmus_outbound_ejections_total", &["cause=\"consecutive\"", "} 1"]).await;
 }
 
 /// The policy of a service whose latencies are forgotten at once, so that only the rest of what is known decides.

@@ -54,7 +54,7 @@ impl Pool {
     /// # Errors
     /// Why there is none.
     pub(crate) async fn open(&self) -> Result<PeerIo, Error> {
-        self.to.connect(None, Admission::Normal).await
+        self.to.connect(None, Some(Admission::Normal)).await
     }
 
     /// Tries to connect to an endpoint that failed, so that no request has to. Keeps the connection if `keep`. Says whether
@@ -63,11 +63,11 @@ impl Pool {
         // It is a new connection in any case: one that is open already says nothing about those to come.
         let full = self.http2.borrow().len() >= self.to.terms().max_http2;
         if !keep || full {
-            let Ok(mut io) = self.to.connect(None, Admission::Trial).await else { return false };
+            let Ok(mut io) = self.to.connect(None, Some(Admission::Trial)).await else { return false };
             return io.flush().await.is_ok();
         }
         if self.to.transport.hint == Hint::Http2 {
-            return self.add_http2(Admission::Trial).await.is_ok();
+            return self.add_http2(Some(Admission::Trial)).await.is_ok();
         }
         match self.connect_http1(Admission::Trial).await {
             Ok(link) => {
@@ -90,10 +90,15 @@ impl Connect for ToEndpoint {
         &self.terms
     }
 
-    async fn connect(&self, session: Option<SessionProtocol>, admission: Admission) -> Result<PeerIo, Error> {
+    async fn connect(
+        &self,
+        session: Option<SessionProtocol>,
+        admission: Option<Admission>,
+    ) -> Result<PeerIo, Error> {
         // What is treated as bytes is not announced as anything else.
         let session = session.filter(|_| self.transport.hint != Hint::Opaque);
         let result = self.connector.connect(&self.transport, session).await;
+        let Some(admission) = admission else { return result };
         let now = Instant::now();
         match &result {
             Ok(_) => {

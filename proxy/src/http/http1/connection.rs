@@ -137,8 +137,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
         }
         let mut io = self.0.io.borrow_mut();
         while !first.is_empty() {
-            let written = ready!(Pin::new(&mut *io).poll_write(cx, &first))?;
-            first.advance(written);
+            match ready!(Pin::new(&mut *io).poll_write(cx, &first))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => first.advance(written),
+            }
         }
         *first = BytesMut::new();
         Pin::new(&mut *io).poll_flush(cx)

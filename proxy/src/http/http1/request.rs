@@ -4,6 +4,7 @@ use super::encoder::{self, CHUNKED, Encoder, put_fields};
 use super::fields::{self, MAX_FIELDS, Places};
 use super::{Decoder, Error, Outgoing};
 use crate::body::Body;
+use crate::http::interim;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Uri, Version, header};
 use http_body::Body as _;
@@ -89,8 +90,7 @@ pub fn parse(read: &mut BytesMut) -> Result<Option<Asked>, Error> {
         trailers: fields::has(headers, header::TE, b"trailers"),
         keeps: fields::keeps(headers, http11),
     };
-    let expects_continue = http11
-        && headers.get(header::EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let expects_continue = http11 && interim::expects_continue(headers);
     Ok(Some(Asked { request, body, expects_continue, answer }))
 }
 

@@ -1,12 +1,15 @@
 #![allow(clippy::unwrap_used)]
 
 use super::response::parse;
-use super::{Decoder, Error, Piece, request as head};
+use super::{Connection, Decoder, Error, Piece, request as head};
 use crate::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, StatusCode, Version};
 use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What a body of these bytes says when they come in pieces of that size: its data, its trailers, and what is left over.
 fn decoded(mut decoder: Decoder, bytes: &[u8], size: usize) -> Result<(Vec<u8>, HeaderMap, Vec<u8>), Error> {
@@ -201,4 +204,38 @@ fn a_response_that_two_readers_may_read_differently_is_refused() {
     }
     let large = [b"HTTP/1.1 200 OK\r\nx: ".as_slice(), &[b'x'; 70_000]].concat();
     assert!(matches!(answered(&large, &Method::GET), Err(Error::Malformed(_))));
+}
+
+/// A peer that takes nothing.
+#[derive(Default)]
+struct TakesNothing(usize);
+
+impl AsyncRead for TakesNothing {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for TakesNothing {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        self.0 += 1;
+        assert!(self.0 < 10, "asked for ever");
+        Poll::Ready(Ok(0))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn a_connection_that_takes_nothing_ends_with_an_error() {
+    let connection = Connection::new(TakesNothing::default());
+    connection.put_first(|first| first.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
+    let sent = connection.poll_first(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(&sent, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::WriteZero), "{sent:?}");
 }

@@ -6,7 +6,7 @@ use crate::body::Body;
 use crate::config::Http as Settings;
 use crate::drain::Drain;
 use crate::error::{Cause, Error, StreamReset};
-use crate::http::interim::Interim;
+use crate::http::interim::{self, Expected, Interim};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use http::{Request, Response};
 use http_body::Body as _;
@@ -73,8 +73,13 @@ async fn answer<H: Handler>(handler: Rc<H>, request: Request<RecvBody>, mut resp
     let mut response = if names_two_hosts(&request) {
         handler.refuse(&Error::Malformed(TWO_HOSTS))
     } else {
-        let mut call = pin!(handler.call(request.map(Body::from)));
-        let mut interim = Interim::default();
+        let expected = interim::expects_continue(request.headers());
+        let request = request.map(|body| match Body::from(body) {
+            body if expected => Body::frames(Expected::new(body)),
+            body => body,
+        });
+        let mut call = pin!(handler.call(request));
+        let mut told = Interim::default();
         let answered = poll_fn(|cx| {
             if respond.poll_reset(cx).is_ready() {
                 return Poll::Ready(None);
@@ -85,7 +90,7 @@ async fn answer<H: Handler>(handler: Rc<H>, request: Request<RecvBody>, mut resp
                     tracing::debug!(%error, "an interim response was not sent");
                 }
             };
-            interim.during(|| call.as_mut().poll(cx), tell).map(Some)
+            told.during(|| call.as_mut().poll(cx), tell).map(Some)
         });
         let Some(response) = answered.await else { return };
         response

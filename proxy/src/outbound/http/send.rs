@@ -101,10 +101,7 @@ fn blames_endpoint(error: &Error) -> bool {
         Error::Connect { .. } | Error::ConnectTimeout { .. } | Error::Tls { .. } => false,
         // Connections that nobody uses are everybody's to close.
         Error::Dropped(_) => false,
-        Error::Request(error) => {
-            let ours = error.http2().is_some_and(|stream| stream.is_reset() && !stream.is_remote());
-            !error.is_user() && !ours
-        }
+        Error::Request(error) => !error.is_user(),
         _ => true,
     }
 }

@@ -2,7 +2,9 @@
 
 use super::pair;
 use crate::app;
-use crate::harness::{LIMIT, Proxy};
+use crate::destinations::{endpoint, service};
+use crate::harness::{LIMIT, Mesh, Proxy};
+use crate::outbound::{VIRTUAL, WEB, client};
 use crate::peers::{self, GET, frame, preface};
 use bytes::Bytes;
 use h2::Reason;
@@ -95,6 +97,58 @@ async fn a_client_that_gives_up_reaches_the_application() {
     stream.send_reset(Reason::CANCEL);
     drop(response);
     tokio::time::timeout(LIMIT, gone.notified()).await.expect("the application is not told");
+}
+
+#[tokio::test]
+async fn a_client_that_expects_to_continue_is_told_to() {
+    let (client, _server) = pair(app::http().await).await;
+    let mut sender = h2_client(client.out().await).await;
+    let request = Request::post("http://web.shop/echo").header("expect", "100-continue").body(()).unwrap();
+    let (mut response, mut stream) = sender.send_request(request, false).unwrap();
+    let told = poll_fn(|cx| response.poll_informational(cx));
+    let told = tokio::time::timeout(LIMIT, told).await.unwrap().unwrap().unwrap();
+    assert_eq!(told.status(), 100);
+    stream.send_data(Bytes::from_static(b"hello"), true).unwrap();
+    let response = tokio::time::timeout(LIMIT, response).await.unwrap().unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.into_body().data().await.unwrap().unwrap(), "hello");
+}
+
+/// Takes one connection and no other. Answers a request for `/` at once, any other never.
+async fn taking_one_connection() -> SocketAddr {
+    let (listener, addr) = app::bind().await;
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        drop(listener);
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        let mut unanswered = Vec::new();
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            if request.uri().path() == "/" {
+                respond.send_response(Response::new(()), true).unwrap();
+            } else {
+                unanswered.push((request, respond));
+            }
+        }
+    });
+    addr
+}
+
+#[tokio::test]
+async fn an_endpoint_that_takes_no_further_connection_serves_on_the_one_it_has() {
+    let mesh = Mesh::new().await;
+    mesh.destinations.set_policy(VIRTUAL, service(WEB)).await;
+    mesh.destinations.set_endpoints(WEB, vec![endpoint(taking_one_connection().await)]).await;
+    let client = client(&mesh).await;
+    let mut sender = h2_client(client.out().await).await;
+    let get = |path| Request::get(format!("http://catalog{path}")).body(()).unwrap();
+    // So many streams that another connection would be opened.
+    let unanswered: Vec<_> = (0..80).map(|_| sender.send_request(get("/never"), true).unwrap()).collect();
+    for _ in 0..50 {
+        let (response, _) = sender.send_request(get("/"), true).unwrap();
+        let response = tokio::time::timeout(LIMIT, response).await.unwrap().unwrap();
+        assert_eq!(response.status(), 200);
+    }
+    drop(unanswered);
 }
 
 /// Sends every piece of a request's body back as it comes, and ends with a gRPC status.
