@@ -19,7 +19,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::io::poll_read_buf;
 
 /// What is read at once: at first, onto the stack, and at most.
-const READ: (usize, usize) = (8 * 1024, 256 * 1024);
+const READ: (usize, usize) = (8 * 1024, 128 * 1024);
+/// Data that is not copied keeps what was read with it: at most this many times its own length. The longest frame is as
+/// much of the largest buffer.
+const KEEPS: usize = 8;
 /// What is read before it is time to write, and for others to run.
 const TURN: usize = 256 * 1024;
 
@@ -29,6 +32,9 @@ pub(crate) struct Driver<I> {
     pub(crate) state: Shared,
     /// The beginning of a frame, or what is read in large pieces.
     read: BytesMut,
+    /// Of that buffer, with what was taken from it already.
+    capacity: usize,
+    /// Of the next one.
     room: usize,
     /// What is still to come of a client's preface.
     preface: &'static [u8],
@@ -38,7 +44,7 @@ pub(crate) struct Driver<I> {
     /// Whether all is done but the end of the connection itself.
     shutting: bool,
     timer: Option<Pin<Box<Sleep>>>,
-    /// When something was read last, where pings depend on it.
+    /// When the peer was last seen to be there, where pings depend on it.
     heard: Option<Instant>,
 }
 
@@ -50,6 +56,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
             io,
             state: Rc::new(RefCell::new(state)),
             read: BytesMut::new(),
+            capacity: 0,
             room: READ.0,
             preface: if server { PREFACE } else { &[] },
             taken: 0,
@@ -85,7 +92,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
                 break;
             }
             match self.poll_read(cx) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(self.end_of_input()),
+                Poll::Ready(Ok(0)) => {
+                    self.end_of_input()?;
+                    // What was answered is written still.
+                    return self.poll_shutdown(cx);
+                }
                 Poll::Ready(Ok(len)) => self.taken += len,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(self.fail(error, cx))),
                 Poll::Pending => break,
@@ -128,11 +139,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
         } else {
             let wants = Head::parse(&self.read).map_or(0, |head| HEADER + head.len);
             let wants = wants.saturating_sub(self.read.len()).max(self.room / 2);
-            if self.read.capacity() - self.read.len() < wants {
-                self.read.reserve(wants.max(self.room));
+            if self.read.capacity() - self.read.len() < wants && !self.read.try_reclaim(wants) {
+                self.capacity = self.room.max(self.read.len() + wants);
+                let mut larger = BytesMut::with_capacity(self.capacity);
+                larger.extend_from_slice(&self.read);
+                self.read = larger;
             }
             let len = ready!(poll_read_buf(Pin::new(&mut self.io), cx, &mut self.read))?;
-            if len >= self.room {
+            if self.read.len() == self.read.capacity() {
                 // A sender that fills what there is has more.
                 self.room = (self.room * 2).min(READ.1);
             }
@@ -165,9 +179,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
         let skipped = self.skip_preface(&read);
         self.read = read;
         self.read.advance(skipped?);
+        let large = LARGE.max(self.capacity / KEEPS);
         let mut state = self.state.borrow_mut();
         while let Some((head, payload, _)) = split(&self.read)? {
-            if head.kind == kind::DATA && head.len >= LARGE {
+            if head.kind == kind::DATA && head.len >= large {
                 let mut frame = self.read.split_to(HEADER + head.len);
                 frame.advance(HEADER);
                 state.frame(head, Payload::Owned(frame.freeze()))?;
@@ -213,16 +228,24 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
         Ok(())
     }
 
-    /// Sends a ping where nothing was heard for long enough; fails where it was not answered.
+    /// Sends a ping where nothing was heard for long enough; fails where nothing was heard after it, be it the answer or
+    /// something else. The ping or its answer may have to wait for a lot of data: a peer that goes on to take what it did
+    /// not take at once counts as heard.
     fn poll_keep_alive(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         let mut state = self.state.borrow_mut();
         let Some((interval, timeout, while_idle)) = state.settings.keep_alive else { return Ok(()) };
+        if std::mem::take(&mut state.out.moved) {
+            self.heard = Some(Instant::now());
+        }
         let heard = *self.heard.get_or_insert_with(Instant::now);
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(heard + interval)));
         while timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             let next = if state.pinged {
-                return Err(Error::KeepAlive);
+                if now >= heard + timeout {
+                    return Err(Error::KeepAlive);
+                }
+                heard + timeout
             } else if now < heard + interval {
                 heard + interval
             } else if !while_idle && state.streams.count() == 0 {
@@ -253,6 +276,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.shutting = true;
+        self.poll_keep_alive(cx)?;
         let mut state = self.state.borrow_mut();
         // The peer may be gone already; nothing is lost with it.
         let written = ready!(state.out.poll_write(&mut self.io, cx));

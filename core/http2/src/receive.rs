@@ -17,6 +17,9 @@ const MAX_CONTINUATIONS: usize = 64;
 const MAX_ROOM: usize = 48;
 /// Informational heads of one response that nobody has read.
 const MAX_INFORMATIONAL: usize = 16;
+/// What the heads of requests may take together: while nobody has taken them, and while they are open. As many as we allow
+/// may be open with 4 KiB each.
+const MAX_HEADS: (usize, usize) = (8 << 20, 64 << 20);
 
 /// The payload of a frame: as it lies in the buffer, or as its own.
 pub(crate) enum Payload<'a> {
@@ -59,7 +62,7 @@ impl State {
             kind::PING => self.ping(head, bytes),
             kind::GOAWAY => self.go_away(word(bytes) & MAX_WINDOW, Code(word(&bytes[4..]))),
             kind::WINDOW_UPDATE => self.window_update(head.id, word(bytes) & MAX_WINDOW),
-            _ => Ok(()),
+            _ => self.spend(Kind::Unknown),
         }
     }
 
@@ -82,6 +85,7 @@ impl State {
         match self.streams.closed(id) {
             // It was on its way.
             Closed::ResetHere => Ok(()),
+            Closed::Unknown if !is_head && self.streams.forgotten => Ok(()),
             Closed::Ended => {
                 Err(Error::connection(Code::STREAM_CLOSED, "a frame after the end of its stream"))
             }
@@ -95,7 +99,7 @@ impl State {
     /// Resets a stream as what came on it is wrong.
     fn bad(&mut self, key: Key, code: Code) -> Result<(), Error> {
         self.reset(key, code);
-        self.settle(key);
+        self.was_reset(key)?;
         self.spend(Kind::Closed)?;
         self.answered()
     }
@@ -109,6 +113,7 @@ impl State {
                 "more data than the connection's window",
             ));
         }
+        self.release_connection(0);
         let content = head.content(payload.bytes())?;
         if self.settings.adaptive {
             self.measure(len);
@@ -230,13 +235,14 @@ impl State {
             self.streams.remember(id, Closed::ResetHere);
             return Ok(());
         }
-        if self.streams.count() >= self.settings.max_streams as usize {
+        let many = self.streams.count() + self.accepted_dead >= self.settings.max_streams as usize;
+        if many || self.accepted_size >= MAX_HEADS.0 || self.streams.head_sizes >= MAX_HEADS.1 {
             return self.refuse(id, Code::REFUSED_STREAM);
         }
         if fields.too_large {
             return self.too_large(id, ends);
         }
-        let length = fields.content_length;
+        let (length, size) = (fields.content_length, fields.size);
         let Ok(request) = fields.request(self.settings.connect_protocol) else {
             return self.refuse(id, Code::PROTOCOL_ERROR);
         };
@@ -247,7 +253,7 @@ impl State {
         let key = self.streams.add();
         let stream = &mut self.streams[key];
         (stream.head_came, stream.reader, stream.writer, stream.untaken) = (true, true, true, true);
-        stream.expected = expected;
+        (stream.expected, stream.head_size) = (expected, size);
         stream.receive_window = i64::from(self.window);
         stream.send_window = i64::from(self.peer.window);
         if ends {
@@ -255,6 +261,7 @@ impl State {
         }
         self.streams.open(key, id);
         self.accepted.push_back((key, request));
+        self.accepted_size += size;
         Ok(())
     }
 
@@ -315,6 +322,13 @@ impl State {
         };
         self.streams.close(key, Closed::ResetThere);
         self.broken(key, Error::Reset { code, remote: true });
+        self.was_reset(key)?;
+        self.touch();
+        Ok(())
+    }
+
+    /// The peer has reset a stream or made us do so.
+    fn was_reset(&mut self, key: Key) -> Result<(), Error> {
         if self.streams[key].untaken {
             self.spend(Kind::RapidReset)?;
             self.accepted_dead += 1;
@@ -322,7 +336,6 @@ impl State {
         } else {
             self.settle(key);
         }
-        self.touch();
         Ok(())
     }
 
@@ -337,15 +350,23 @@ impl State {
             if self.streams[key].error.is_none() {
                 self.accepted.push_back((key, request));
             } else {
+                self.taken(key);
                 self.forget(key);
             }
         }
     }
 
-    /// Nobody will have a handle of this stream.
+    /// A request is taken from those that wait.
+    pub(crate) fn taken(&mut self, key: Key) {
+        let stream = &mut self.streams[key];
+        stream.untaken = false;
+        self.accepted_size -= stream.head_size;
+    }
+
+    /// A request that is taken is forgotten: nobody will have a handle of its stream.
     pub(crate) fn forget(&mut self, key: Key) {
         let stream = &mut self.streams[key];
-        (stream.reader, stream.writer, stream.untaken) = (false, false, false);
+        (stream.reader, stream.writer) = (false, false);
         let dropped = stream.discard();
         self.release_connection(dropped);
         self.settle(key);
@@ -377,11 +398,10 @@ impl State {
         if self.server {
             return Ok(());
         }
-        self.waiting.clear();
+        self.give_back(code);
         for key in self.streams.keys() {
             let stream = &self.streams[key];
-            let unprocessed = stream.open && stream.id > last;
-            if unprocessed || stream.asked.is_some() {
+            if stream.open && stream.id > last {
                 self.streams.close(key, Closed::ResetHere);
                 self.broken(key, Error::Unprocessed(code));
                 self.settle(key);

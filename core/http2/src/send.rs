@@ -1,7 +1,7 @@
 //! What is done to write: heads at once, data in turn as far as windows go.
 
 use crate::error::{Code, Error};
-use crate::frame::{self, HEADER, Head, flag, kind};
+use crate::frame::{HEADER, Head, MAX_WINDOW, flag, kind};
 use crate::head;
 use crate::hpack::{Encoder, Protocol};
 use crate::state::{Drain, State};
@@ -9,8 +9,8 @@ use crate::streams::{Key, Receiving, wake};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
 
-/// What a stream may have waiting.
-const QUEUED: usize = 64 * 1024;
+/// What a stream may have waiting, and what all may together while some of it could be written.
+const QUEUED: (usize, usize) = (64 * 1024, 1024 * 1024);
 /// What may wait in the output before data stays with its streams.
 pub(crate) const OUTPUT: usize = 64 * 1024;
 /// Streams that are woken at once when the connection's window opens.
@@ -53,14 +53,20 @@ impl State {
             return 0;
         }
         let left = |window: i64| usize::try_from(window).unwrap_or(0).saturating_sub(stream.queued);
-        let shared = if self.out.len() > 4 * OUTPUT { 0 } else { left(self.send_window) };
+        let full = self.out.len() > 4 * OUTPUT || self.is_crowded();
+        let shared = if full { 0 } else { left(self.send_window) };
         let own = left(stream.send_window);
-        let capacity = own.min(shared).min(QUEUED.saturating_sub(stream.queued));
+        let capacity = own.min(shared).min(QUEUED.0.saturating_sub(stream.queued));
         if shared == 0 && own > 0 && !stream.starving {
             self.streams[key].starving = true;
-            self.starving.push_back(key);
+            self.streams.wait(key, &mut self.starving);
         }
         capacity
+    }
+
+    /// Whether streams have enough waiting for the output. What waits for the window of its own stream holds up no other.
+    fn is_crowded(&self) -> bool {
+        self.queued >= QUEUED.1 && !self.turns.is_empty()
     }
 
     /// Sends data, and the end if that is told.
@@ -75,6 +81,7 @@ impl State {
         stream.end_told = end;
         if !data.is_empty() {
             stream.queued += data.len();
+            self.queued += data.len();
             stream.queue.push_back(data);
         } else if !end {
             return Ok(());
@@ -112,7 +119,7 @@ impl State {
             self.settle(key);
         } else if !stream.in_turn && stream.send_window > 0 {
             stream.in_turn = true;
-            self.turns.push_back(key);
+            self.streams.wait(key, &mut self.turns);
             self.fill();
         }
         self.touch();
@@ -122,11 +129,14 @@ impl State {
     pub(crate) fn fill(&mut self) {
         while self.send_window > 0
             && self.out.len() < OUTPUT
-            && let Some(key) = self.turns.pop_front()
+            && let Some((key, id)) = self.turns.pop_front()
         {
+            if self.streams[key].id != id {
+                continue;
+            }
             let alone = self.turns.is_empty();
             if self.put_data(key, alone) {
-                self.turns.push_back(key);
+                self.turns.push_back((key, id));
             } else {
                 self.streams[key].in_turn = false;
                 self.settle(key);
@@ -144,6 +154,7 @@ impl State {
             return false;
         }
         stream.queued -= len;
+        self.queued -= len;
         stream.send_window -= len as i64;
         self.send_window -= len as i64;
         let ends = stream.queued == 0 && stream.end_told && stream.trailers.is_none();
@@ -163,7 +174,7 @@ impl State {
             stream.send_ended = true;
         }
         let more = stream.queued > 0 && stream.send_window > 0;
-        if stream.queued < QUEUED && stream.send_window > stream.queued as i64 {
+        if stream.queued < QUEUED.0 && stream.send_window > stream.queued as i64 {
             wake(&mut stream.capacity_waker);
         }
         if stream.queued == 0 {
@@ -194,31 +205,35 @@ impl State {
         if stream.send_window <= 0 {
             return;
         }
+        wake(&mut stream.capacity_waker);
         if stream.queued > 0 && !stream.in_turn {
             stream.in_turn = true;
-            self.turns.push_back(key);
+            self.streams.wait(key, &mut self.turns);
         }
-        wake(&mut stream.capacity_waker);
     }
 
     /// Wakes some of the streams that wait for the connection's window or for room in the output, where there is some:
     /// not all, as the first may use it up. Whether others wait still.
     pub(crate) fn feed(&mut self) -> bool {
-        if self.send_window <= 0 || self.out.len() >= OUTPUT {
+        if self.send_window <= 0 || self.out.len() >= OUTPUT || self.is_crowded() {
             return false;
         }
         for _ in 0..FED {
-            let Some(key) = self.starving.pop_front() else { break };
-            self.streams[key].starving = false;
-            wake(&mut self.streams[key].capacity_waker);
+            let Some((key, id)) = self.starving.pop_front() else { break };
+            let stream = &mut self.streams[key];
+            if stream.id == id {
+                stream.starving = false;
+                wake(&mut stream.capacity_waker);
+            }
         }
         !self.starving.is_empty()
     }
 
-    /// Ends our side of a stream whose handle is gone: what was not told to end is reset.
+    /// Ends our side of a stream whose handle is gone: what was not told to end is reset, unless it has broken off.
     pub(crate) fn writer_gone(&mut self, key: Key) {
-        self.streams[key].writer = false;
-        if !self.streams[key].end_told {
+        let stream = &mut self.streams[key];
+        stream.writer = false;
+        if !stream.end_told && stream.error.is_none() {
             let code = if self.server { Code::INTERNAL_ERROR } else { Code::CANCEL };
             self.reset(key, code);
         }
@@ -245,10 +260,7 @@ impl State {
 
     /// Whether no request can have a stream any more.
     pub(crate) fn is_closed(&self) -> bool {
-        self.error.is_some()
-            || self.going.is_some()
-            || self.drain != Drain::No
-            || self.next > frame::MAX_WINDOW
+        self.error.is_some() || self.going.is_some() || self.drain != Drain::No || self.next > MAX_WINDOW
     }
 
     /// Gives a request a stream, or lets it wait for one.
@@ -264,9 +276,9 @@ impl State {
         key
     }
 
-    /// Gives streams to requests that wait.
+    /// Gives streams to requests that wait, or gives those back when there will be none.
     pub(crate) fn open_waiting(&mut self) {
-        while !self.waiting.is_empty() && self.next <= frame::MAX_WINDOW && self.has_room() {
+        while !self.waiting.is_empty() && self.next <= MAX_WINDOW && self.has_room() {
             let Some(key) = self.waiting.pop_front() else { return };
             let stream = &mut self.streams[key];
             let Some(request) = stream.asked.take() else { continue };
@@ -286,6 +298,17 @@ impl State {
                     self.take_turn(key);
                 }
             }
+        }
+        if self.next > MAX_WINDOW && !self.waiting.is_empty() {
+            self.give_back(Code::NO_ERROR);
+        }
+    }
+
+    /// Gives back the requests that wait for a stream.
+    pub(crate) fn give_back(&mut self, code: Code) {
+        for key in std::mem::take(&mut self.waiting) {
+            self.broken(key, Error::Unprocessed(code));
+            self.settle(key);
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::frame::{self, DEFAULT_WINDOW, MAX_SIZE, kind, setting};
 use crate::hpack::{Decoder, Encoder};
 use crate::output::Output;
 use crate::settings::Settings;
-use crate::streams::{Closed, Key, Receiving, Streams};
+use crate::streams::{Closed, Key, Receiving, Streams, Turn};
 use http::Request;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -83,8 +83,10 @@ pub(crate) struct State {
     pub(crate) budgets: Budgets,
 
     pub(crate) send_window: i64,
+    /// Bytes that streams have waiting.
+    pub(crate) queued: usize,
     /// Streams that wait for that window, or for room in the output.
-    pub(crate) starving: VecDeque<Key>,
+    pub(crate) starving: VecDeque<Turn>,
     pub(crate) receive_window: i64,
     /// Read on any stream, and not told to the peer yet.
     pub(crate) consumed: u32,
@@ -97,10 +99,12 @@ pub(crate) struct State {
     pub(crate) accepted: VecDeque<(Key, Request<()>)>,
     /// How many of them were reset.
     pub(crate) accepted_dead: usize,
+    /// The size of their heads.
+    pub(crate) accepted_size: usize,
     /// Requests that have no stream yet.
     pub(crate) waiting: VecDeque<Key>,
     /// Streams that have data to write, in turn.
-    pub(crate) turns: VecDeque<Key>,
+    pub(crate) turns: VecDeque<Turn>,
 
     pub(crate) drain: Drain,
     /// What the peer has said as it ends the connection.
@@ -142,6 +146,7 @@ impl State {
             fields: 0,
             budgets: Budgets::default(),
             send_window: i64::from(DEFAULT_WINDOW),
+            queued: 0,
             starving: VecDeque::new(),
             receive_window: i64::from(settings.connection_window),
             consumed: 0,
@@ -149,6 +154,7 @@ impl State {
             next: 1,
             accepted: VecDeque::new(),
             accepted_dead: 0,
+            accepted_size: 0,
             waiting: VecDeque::new(),
             turns: VecDeque::new(),
             drain: Drain::No,
@@ -237,10 +243,12 @@ impl State {
         if self.out.answers > MAX_ANSWERS { Err(Error::Flood("unread control")) } else { Ok(()) }
     }
 
-    /// Gives back part of the connection's window.
+    /// Gives back part of the connection's window: the peer is told of half of it at once, but of less where it has no
+    /// more than that left, as streams that nobody reads may hold the rest.
     pub(crate) fn release_connection(&mut self, len: usize) {
         self.consumed += len as u32;
-        if self.consumed > 0 && self.consumed >= self.settings.connection_window / 2 {
+        let few = self.receive_window.min(i64::from(self.settings.connection_window / 2));
+        if self.consumed > 0 && i64::from(self.consumed) >= few {
             let more = std::mem::take(&mut self.consumed);
             self.receive_window += i64::from(more);
             frame::put_word(kind::WINDOW_UPDATE, 0, more, self.out.buffer());
@@ -287,7 +295,6 @@ impl State {
         }
         let stream = &self.streams[key];
         if !stream.open && !stream.reader && !stream.writer {
-            self.leave_turn(key);
             self.streams.free(key);
             if !self.server && self.streams.is_empty() && (self.is_ending() || self.streams.is_large()) {
                 self.touch();
@@ -295,17 +302,7 @@ impl State {
         }
     }
 
-    /// A stream has nothing more to write.
-    fn leave_turn(&mut self, key: Key) {
-        if std::mem::take(&mut self.streams[key].in_turn) {
-            self.turns.retain(|other| *other != key);
-        }
-        if std::mem::take(&mut self.streams[key].starving) {
-            self.starving.retain(|other| *other != key);
-        }
-    }
-
-    /// Resets a stream.
+    /// Resets a stream. A message that came whole can be read still.
     pub(crate) fn reset(&mut self, key: Key, code: Code) {
         let stream = &self.streams[key];
         if stream.open {
@@ -314,14 +311,16 @@ impl State {
             self.touch();
         }
         self.streams.close(key, Closed::ResetHere);
-        let dropped = self.streams[key].discard();
-        self.release_connection(dropped);
+        let stream = &mut self.streams[key];
+        if stream.receiving == Receiving::Open {
+            let dropped = stream.discard();
+            self.release_connection(dropped);
+        }
         self.broken(key, Error::Reset { code, remote: false });
     }
 
     /// A stream has broken off.
     pub(crate) fn broken(&mut self, key: Key, error: Error) {
-        self.leave_turn(key);
         let stream = &mut self.streams[key];
         if stream.receiving == Receiving::Open {
             stream.receiving = Receiving::Failed;
@@ -329,7 +328,7 @@ impl State {
         stream.send_ended = true;
         stream.error.get_or_insert(error);
         stream.queue.clear();
-        stream.queued = 0;
+        self.queued -= std::mem::take(&mut stream.queued);
         stream.trailers = None;
         stream.wake_all();
         if stream.asked.is_some() && !self.waiting.is_empty() {
@@ -350,7 +349,9 @@ impl State {
             _ => None,
         };
         if let Some(code) = code {
-            frame::put_go_away(self.last, code, self.out.buffer());
+            // Streams that we have said not to look at stay so (RFC 9113, 6.8).
+            let last = if let Drain::After(last) = self.drain { last } else { self.last };
+            frame::put_go_away(last, code, self.out.buffer());
         }
         self.waiting.clear();
         for key in self.streams.keys() {
@@ -366,6 +367,7 @@ impl State {
                 self.broken(key, why);
             }
         }
+        self.accepted_size = 0;
         for (key, _) in std::mem::take(&mut self.accepted) {
             let stream = &mut self.streams[key];
             (stream.reader, stream.writer) = (false, false);
@@ -382,8 +384,10 @@ impl State {
     /// Bytes of buffers.
     pub(crate) fn memory(&self) -> usize {
         let block = self.block.as_ref().map_or(0, |block| block.bytes.capacity());
-        let queues = (self.waiting.capacity() + self.turns.capacity()) * size_of::<Key>()
-            + self.accepted.capacity() * size_of::<(Key, Request<()>)>();
+        let queues = self.waiting.capacity() * size_of::<Key>()
+            + (self.turns.capacity() + self.starving.capacity()) * size_of::<Turn>()
+            + self.accepted.capacity() * size_of::<(Key, Request<()>)>()
+            + self.accepted_size;
         self.out.memory() + self.streams.memory() + self.decoder.memory() + block + queues
     }
 
@@ -394,6 +398,7 @@ impl State {
         if self.accepted.is_empty() {
             self.accepted.shrink_to(1);
         }
+        self.turns.clear();
         self.turns.shrink_to(4);
         self.starving = VecDeque::new();
         self.waiting.shrink_to(4);

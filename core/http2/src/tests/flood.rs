@@ -1,10 +1,13 @@
 //! Peers that make work for nothing.
 
+use super::alive::generous;
 use super::raw::{block, frame, get, goes_away, hello, send};
-use super::{echo, run, serve};
+use super::{bytes, drive, echo, post, run, serve};
 use crate::frame::{flag, kind};
 use crate::{Code, Error, Server, Settings};
-use tokio::io::{AsyncWriteExt as _, duplex};
+use std::future::poll_fn;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+use tokio::task::spawn_local;
 
 #[track_caller]
 fn floods(bytes: Vec<u8>, expected: &str) {
@@ -19,9 +22,23 @@ fn control_frames_have_a_budget() {
     floods(frame(kind::PRIORITY, 0, 1, &[0; 5]).repeat(25_000), "PRIORITY");
     floods(frame(kind::SETTINGS, 0, 0, &[]).repeat(150), "SETTINGS");
     floods(frame(kind::PING, 0, 0, &[0; 8]).repeat(15_000), "PING");
+    floods(frame(77, 0, 0, &[]).repeat(25_000), "unknown");
     let (_, result) =
         send(Settings::default(), [hello(), frame(kind::PRIORITY, 0, 1, &[0; 5]).repeat(1000)].concat());
     result.unwrap();
+}
+
+#[test]
+fn settings_that_repeat_themselves_are_cut_off() {
+    let window = |window: u32| [&[0, 4][..], &window.to_be_bytes()].concat();
+    floods(frame(kind::SETTINGS, 0, 0, &window(1).repeat(2_730)), "SETTINGS");
+    // The last one counts, whatever those before it would have made of a window.
+    let two = [window(0x7fff_ffff), window(5)].concat();
+    let more = frame(kind::WINDOW_UPDATE, 0, 1, &[0, 1, 0, 0]);
+    let data = frame(kind::DATA, flag::END_STREAM, 1, &[7; 10]);
+    let bytes = [hello(), get(1, false), more, frame(kind::SETTINGS, 0, 0, &two), data].concat();
+    let (frames, _) = send(Settings::default(), bytes);
+    assert!(frames.iter().any(|(head, _)| (head.kind, head.flags) == (kind::DATA, flag::END_STREAM)));
 }
 
 #[test]
@@ -34,12 +51,15 @@ fn empty_frames_have_a_budget() {
 
 #[test]
 fn rapid_resets_have_a_budget() {
-    let mut bytes = Vec::new();
-    for number in 0..25_000 {
-        bytes.extend(get(number * 2 + 1, true));
-        bytes.extend(frame(kind::RST_STREAM, 0, number * 2 + 1, &[0, 0, 0, 8]));
+    // By the client, and by us as it makes us.
+    for (kind, payload) in [(kind::RST_STREAM, [0, 0, 0, 8]), (kind::WINDOW_UPDATE, [0; 4])] {
+        let mut bytes = Vec::new();
+        for number in 0..25_000 {
+            bytes.extend(get(number * 2 + 1, true));
+            bytes.extend(frame(kind, 0, number * 2 + 1, &payload));
+        }
+        floods(bytes, "rapid RST_STREAM");
     }
-    floods(bytes, "rapid RST_STREAM");
 }
 
 #[test]
@@ -88,7 +108,7 @@ fn answers_that_nobody_reads_take_no_more_requests() {
     run(async {
         let (mut near, far) = duplex(1024);
         let mut server = Server::new(far, Settings { max_streams: 100, ..Settings::default() });
-        let served = tokio::task::spawn_local(async move {
+        let served = spawn_local(async move {
             let mut most = 0;
             loop {
                 match server.accept().await {
@@ -119,4 +139,26 @@ fn a_header_block_that_cannot_be_decoded_ends_all() {
         frame(kind::HEADERS, flag::END_HEADERS, 1, &[0xff, 0xff, 0xff, 0xff, 0xff]),
         Code::COMPRESSION_ERROR,
     );
+}
+
+#[test]
+fn answers_that_are_read_are_not_counted_however_full_the_output_is() {
+    run(async {
+        let (near, mut far) = duplex(1024);
+        let sender = drive(near, Settings::default());
+        far.write_all(&generous()).await.unwrap();
+        let (_response, mut upload) = sender.send(post("/"), false).unwrap();
+        spawn_local(async move {
+            while let Ok(capacity) = poll_fn(|cx| upload.poll_capacity(cx)).await {
+                upload.send(bytes(capacity), false).unwrap();
+            }
+        });
+        let ping = frame(kind::PING, 0, 0, &[0; 8]);
+        let mut said = [0; 400];
+        for _ in 0..25_000 {
+            far.write_all(&ping).await.unwrap();
+            far.read_exact(&mut said).await.unwrap();
+        }
+        assert!(!sender.is_closed());
+    });
 }

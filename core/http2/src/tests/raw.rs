@@ -1,13 +1,13 @@
 //! Our server, and frames as nobody should send them.
 
-use super::{echo, run, serve};
+use super::{echo, run, serve, settle};
 use crate::frame::{HEADER, Head, PREFACE, flag, kind};
 use crate::hpack::{Decoder, Encoder, Field};
 use crate::{Code, Error, Server, Settings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
 /// Headers and payloads.
-type Frames = Vec<(Head, Vec<u8>)>;
+pub(super) type Frames = Vec<(Head, Vec<u8>)>;
 
 /// A frame with its payload.
 pub(super) fn frame(kind: u8, flags: u8, id: u32, payload: &[u8]) -> Vec<u8> {
@@ -35,7 +35,7 @@ pub(super) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     out
 }
 
-const GET: [(&str, &str); 4] =
+pub(super) const GET: [(&str, &str); 4] =
     [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "example.com")];
 
 pub(super) fn headers(id: u32, end: bool, fields: &[(&str, &str)]) -> Vec<u8> {
@@ -59,17 +59,24 @@ pub(super) fn send(settings: Settings, bytes: Vec<u8>) -> (Frames, Result<(), Er
         let _ = near.shutdown().await;
         let mut read = Vec::new();
         near.read_to_end(&mut read).await.unwrap();
-        let (mut rest, mut frames) = (&read[..], Vec::new());
-        while let Some(head) = Head::parse(rest) {
-            let (payload, left) = rest[HEADER..].split_at(head.len);
-            frames.push((head, payload.to_vec()));
-            rest = left;
-        }
-        (frames, served.await.unwrap())
+        (frames(&read), served.await.unwrap())
     })
 }
 
-fn code(payload: &[u8]) -> Code {
+/// The frames that are complete in these bytes.
+pub(super) fn frames(mut bytes: &[u8]) -> Frames {
+    let mut frames = Vec::new();
+    while let Some(head) = Head::parse(bytes)
+        && let Some((payload, left)) = bytes[HEADER..].split_at_checked(head.len)
+    {
+        frames.push((head, payload.to_vec()));
+        bytes = left;
+    }
+    frames
+}
+
+/// The last word of a payload.
+pub(super) fn code(payload: &[u8]) -> Code {
     Code(u32::from_be_bytes(*payload.last_chunk().unwrap()))
 }
 
@@ -292,4 +299,54 @@ fn the_table_is_used_by_both_sides() {
         decoder.decode(block, take).unwrap();
     }
     result.unwrap();
+}
+
+#[test]
+fn what_was_read_is_given_back_before_unread_data_takes_the_rest_of_the_window() {
+    run(async {
+        let (mut near, far) = duplex(1 << 20);
+        let mut server = Server::new(far, Settings::default());
+        let data = |id, len| frame(kind::DATA, 0, id, &vec![0; len]);
+        near.write_all(&[hello(), get(1, false), data(1, 15_000), get(3, false)].concat()).await.unwrap();
+        let (read, _respond) = server.accept().await.unwrap().unwrap();
+        let _unread = server.accept().await.unwrap().unwrap();
+        let (mut read, served) =
+            (read.into_body(), tokio::task::spawn_local(async move { server.accept().await.is_none() }));
+        let piece = std::future::poll_fn(|cx| read.poll_frame(cx)).await.unwrap().unwrap();
+        assert_eq!(piece.into_data().unwrap().len(), 15_000);
+        // Less than half of the window, until the other stream has taken all the rest.
+        let rest = [data(3, 16_384), data(3, 16_384), data(3, 16_384), data(3, 65_535 - 15_000 - 3 * 16_384)];
+        near.write_all(&rest.concat()).await.unwrap();
+        settle().await;
+        near.shutdown().await.unwrap();
+        served.await.unwrap();
+        let mut said = Vec::new();
+        near.read_to_end(&mut said).await.unwrap();
+        let update = frame(kind::WINDOW_UPDATE, 0, 0, &15_000u32.to_be_bytes());
+        assert!(said.windows(update.len()).any(|piece| piece == update));
+    });
+}
+
+#[test]
+fn data_on_its_way_to_streams_that_we_have_reset_long_ago_is_left_aside() {
+    run(async {
+        let (mut near, far) = duplex(4 << 20);
+        let served = serve(Server::new(far, Settings::default()), |request, respond| async move {
+            drop(request);
+            respond.respond(http::Response::new(()), true).unwrap();
+        });
+        let asked: Vec<u8> = (0..100).flat_map(|number| get(number * 2 + 1, false)).collect();
+        near.write_all(&[hello(), asked].concat()).await.unwrap();
+        settle().await;
+        let data = frame(kind::DATA, 0, 1, b"x").repeat(25_000);
+        near.write_all(&[data, get(201, true)].concat()).await.unwrap();
+        settle().await;
+        near.shutdown().await.unwrap();
+        let mut said = Vec::new();
+        near.read_to_end(&mut said).await.unwrap();
+        served.await.unwrap().unwrap();
+        let said = frames(&said);
+        assert!(said.iter().any(|(head, _)| (head.kind, head.id) == (kind::HEADERS, 201)));
+        assert!(!said.iter().any(|(_, payload)| payload == &Code::STREAM_CLOSED.0.to_be_bytes()));
+    });
 }
