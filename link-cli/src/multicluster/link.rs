@@ -169,8 +169,9 @@ struct Way {
     fine: bool,
 }
 
-/// The address of a Service leads to its pods some seconds after they are ready, once the nodes have heard of them.
-const SETTLING: Duration = Duration::from_secs(20);
+/// The address of a Service leads to its pods some seconds after they are ready, once the nodes have heard of them; a
+/// kube-proxy that could not write its rules tries again after 30 s (its `syncPeriod`).
+const SETTLING: Duration = Duration::from_secs(45);
 
 /// Looks at both sides of one direction and shows the plan. A gateway that is starting is given time to.
 async fn look(

@@ -32,10 +32,10 @@ impl Built {
     /// Executables and images of this version and of the next one, for an upgrade.
     fn build() -> Result<Self> {
         let next_version = next_version()?;
+        let bin = step("building the binaries", crate::build_binaries)?;
         let next = step("building the binaries as the next version", || {
             crate::build_binaries_as(&next_version, "bin-next")
         })?;
-        let bin = step("building the binaries", crate::build_binaries)?;
         let archives = step("building the images", || {
             let mut archives = Vec::new();
             let changed = ["proxy", "init", "controller"].map(str::to_owned).to_vec();
