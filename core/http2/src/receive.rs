@@ -109,6 +109,7 @@ impl State {
                 "more data than the connection's window",
             ));
         }
+        self.release_connection(0);
         let content = head.content(payload.bytes())?;
         if self.settings.adaptive {
             self.measure(len);

@@ -215,10 +215,11 @@ impl State {
         !self.starving.is_empty()
     }
 
-    /// Ends our side of a stream whose handle is gone: what was not told to end is reset.
+    /// Ends our side of a stream whose handle is gone: what was not told to end is reset, unless it has broken off.
     pub(crate) fn writer_gone(&mut self, key: Key) {
-        self.streams[key].writer = false;
-        if !self.streams[key].end_told {
+        let stream = &mut self.streams[key];
+        stream.writer = false;
+        if !stream.end_told && stream.error.is_none() {
             let code = if self.server { Code::INTERNAL_ERROR } else { Code::CANCEL };
             self.reset(key, code);
         }

@@ -237,10 +237,12 @@ impl State {
         if self.out.answers > MAX_ANSWERS { Err(Error::Flood("unread control")) } else { Ok(()) }
     }
 
-    /// Gives back part of the connection's window.
+    /// Gives back part of the connection's window: the peer is told of half of it at once, but of less where it has no
+    /// more than that left, as streams that nobody reads may hold the rest.
     pub(crate) fn release_connection(&mut self, len: usize) {
         self.consumed += len as u32;
-        if self.consumed > 0 && self.consumed >= self.settings.connection_window / 2 {
+        let few = self.receive_window.min(i64::from(self.settings.connection_window / 2));
+        if self.consumed > 0 && i64::from(self.consumed) >= few {
             let more = std::mem::take(&mut self.consumed);
             self.receive_window += i64::from(more);
             frame::put_word(kind::WINDOW_UPDATE, 0, more, self.out.buffer());
@@ -305,7 +307,7 @@ impl State {
         }
     }
 
-    /// Resets a stream.
+    /// Resets a stream. A message that came whole can be read still.
     pub(crate) fn reset(&mut self, key: Key, code: Code) {
         let stream = &self.streams[key];
         if stream.open {
@@ -314,8 +316,11 @@ impl State {
             self.touch();
         }
         self.streams.close(key, Closed::ResetHere);
-        let dropped = self.streams[key].discard();
-        self.release_connection(dropped);
+        let stream = &mut self.streams[key];
+        if stream.receiving == Receiving::Open {
+            let dropped = stream.discard();
+            self.release_connection(dropped);
+        }
         self.broken(key, Error::Reset { code, remote: false });
     }
 

@@ -1,12 +1,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod client;
+mod early;
 mod flood;
 mod own;
 mod raw;
 mod server;
 
-use crate::{Error, RecvBody, Respond, SendError, Server, Settings};
+use crate::{Error, RecvBody, Respond, SendError, Sender, Server, Settings, connect};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use std::future::{Future, poll_fn};
@@ -15,7 +16,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio::task::{JoinHandle, LocalSet, spawn_local, yield_now};
 
 /// Runs a test on one thread. Time is not real: it passes when nothing else can happen, and then the test has failed.
 fn run<T>(test: impl Future<Output = T>) -> T {
@@ -91,6 +92,20 @@ where
         assert_eq!(server.streams(), 0);
         Ok(())
     })
+}
+
+/// A client of ours, driven to its end.
+fn drive<I: AsyncRead + AsyncWrite + Unpin + 'static>(io: I, settings: Settings) -> Sender {
+    let (sender, connection) = connect(io, settings);
+    spawn_local(async move { connection.await.unwrap() });
+    sender
+}
+
+/// Lets all others do what they can.
+async fn settle() {
+    for _ in 0..50 {
+        yield_now().await;
+    }
 }
 
 /// Sends back what comes, trailers too.

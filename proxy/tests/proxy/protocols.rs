@@ -1,5 +1,6 @@
 //! What every protocol promises, through one proxy and through two.
 
+mod early;
 mod http1;
 mod http2;
 mod tcp;

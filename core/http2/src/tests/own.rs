@@ -1,13 +1,13 @@
 //! Our client and our server.
 
-use super::{Chopped, bytes, collect, echo, get, post, run, serve, settings, trailers};
+use super::{Chopped, bytes, collect, drive, echo, get, post, run, serve, settings, settle, trailers};
 use crate::{Answer, Code, Connection, Error, Sender, Server, Settings, connect};
 use futures::future::join_all;
 use http::{HeaderMap, Response, StatusCode};
 use std::future::poll_fn;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, duplex};
-use tokio::task::{spawn_local, yield_now};
+use tokio::io::duplex;
+use tokio::task::spawn_local;
 
 async fn exchange(sender: Sender, len: usize) {
     let (response, mut send) = sender.send(post("/"), false).unwrap();
@@ -23,18 +23,6 @@ async fn exchange(sender: Sender, len: usize) {
     let ((), (data, came)) = tokio::join!(sent, received);
     assert!(data == bytes(len));
     assert_eq!(came, Some(trailers()));
-}
-
-fn drive<I: AsyncRead + AsyncWrite + Unpin + 'static>(io: I, settings: Settings) -> Sender {
-    let (sender, connection) = connect(io, settings);
-    spawn_local(async move { connection.await.unwrap() });
-    sender
-}
-
-async fn settle() {
-    for _ in 0..50 {
-        yield_now().await;
-    }
 }
 
 #[test]
@@ -281,10 +269,11 @@ fn a_stream_does_not_hold_up_the_others() {
         );
         // A large body that is not read, and small ones beside it.
         let (response, mut send) = sender.send(post("/"), false).unwrap();
-        send.send(bytes(500_000), true).unwrap();
+        send.send(bytes(600_000), true).unwrap();
         let body = response.await.unwrap().into_body();
-        join_all((0..20).map(|number| exchange(sender.clone(), 1000 + number))).await;
-        assert_eq!(collect(body).await.unwrap().0.len(), 500_000);
+        // Together they are more than what it leaves of the connection's window.
+        join_all((0..20).map(|number| exchange(sender.clone(), 30_000 + number))).await;
+        assert_eq!(collect(body).await.unwrap().0.len(), 600_000);
         drop((send, sender));
         served.await.unwrap().unwrap();
     });

@@ -1,6 +1,6 @@
 //! Our server, and frames as nobody should send them.
 
-use super::{echo, run, serve};
+use super::{echo, run, serve, settle};
 use crate::frame::{HEADER, Head, PREFACE, flag, kind};
 use crate::hpack::{Decoder, Encoder, Field};
 use crate::{Code, Error, Server, Settings};
@@ -292,4 +292,29 @@ fn the_table_is_used_by_both_sides() {
         decoder.decode(block, take).unwrap();
     }
     result.unwrap();
+}
+
+#[test]
+fn what_was_read_is_given_back_before_unread_data_takes_the_rest_of_the_window() {
+    run(async {
+        let (mut near, far) = duplex(1 << 20);
+        let mut server = Server::new(far, Settings::default());
+        let data = |id, len| frame(kind::DATA, 0, id, &vec![0; len]);
+        near.write_all(&[hello(), get(1, false), data(1, 15_000), get(3, false)].concat()).await.unwrap();
+        let (read, _respond) = server.accept().await.unwrap().unwrap();
+        let _unread = server.accept().await.unwrap().unwrap();
+        let (mut read, served) = (read.into_body(), tokio::task::spawn_local(async move { server.accept().await.is_none() }));
+        let piece = std::future::poll_fn(|cx| read.poll_frame(cx)).await.unwrap().unwrap();
+        assert_eq!(piece.into_data().unwrap().len(), 15_000);
+        // Less than half of the window, until the other stream has taken all the rest.
+        let rest = [data(3, 16_384), data(3, 16_384), data(3, 16_384), data(3, 65_535 - 15_000 - 3 * 16_384)];
+        near.write_all(&rest.concat()).await.unwrap();
+        settle().await;
+        near.shutdown().await.unwrap();
+        served.await.unwrap();
+        let mut said = Vec::new();
+        near.read_to_end(&mut said).await.unwrap();
+        let update = frame(kind::WINDOW_UPDATE, 0, 0, &15_000u32.to_be_bytes());
+        assert!(said.windows(update.len()).any(|piece| piece == update));
+    });
 }

@@ -1,0 +1,103 @@
+//! Answers that are complete before the request is.
+
+use super::pair;
+use crate::app::bind;
+use crate::harness::LIMIT;
+use crate::peers::frame;
+use bytes::Bytes;
+use h2::client::SendRequest;
+use http::Request;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// Far more than a client's window, and less than a proxy's.
+const SIZE: usize = 400_000;
+
+/// Answers as soon as the head of a request is there, with a body and trailers, and refuses the rest of the request in
+/// the same breath (RFC 9113, 8.1).
+async fn early() -> SocketAddr {
+    let (listener, addr) = bind().await;
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer(stream));
+        }
+    });
+    addr
+}
+
+async fn answer(mut io: TcpStream) -> std::io::Result<()> {
+    let mut preface = [0; 24];
+    io.read_exact(&mut preface).await?;
+    io.write_all(&frame(4, 0, 0, &[])).await?;
+    loop {
+        let mut head = [0; 9];
+        io.read_exact(&mut head).await?;
+        let [_, a, b, kind, flags, id @ ..] = head;
+        let mut payload = vec![0; usize::from(u16::from_be_bytes([a, b]))];
+        io.read_exact(&mut payload).await?;
+        match kind {
+            1 => io.write_all(&whole(u32::from_be_bytes(id))).await?,
+            4 if flags == 0 => io.write_all(&frame(4, 1, 0, &[])).await?,
+            _ => {}
+        }
+    }
+}
+
+/// Head, body, trailers and `RST_STREAM` with `NO_ERROR`.
+fn whole(id: u32) -> Vec<u8> {
+    let mut out = frame(1, 4, id, &[0x88]);
+    for piece in vec![7; SIZE].chunks(16 * 1024) {
+        out.extend(frame(0, 0, id, piece));
+    }
+    out.extend(frame(1, 5, id, b"\x00\x0bgrpc-status\x018"));
+    out.extend(frame(3, 0, id, &[0; 4]));
+    out
+}
+
+/// Uploads for as long as it may and reads the answer, slowly if so said: its size and gRPC status.
+async fn ask(mut sender: SendRequest<Bytes>, slow: bool) -> (usize, String) {
+    let request = Request::post("http://web.shop/p.S/M").header("content-type", "application/grpc");
+    let request = request.header("te", "trailers").body(()).unwrap();
+    let (response, mut upload) = sender.send_request(request, false).unwrap();
+    let uploading = tokio::spawn(async move {
+        loop {
+            upload.reserve_capacity(16 * 1024);
+            let Some(Ok(room)) = poll_fn(|cx| upload.poll_capacity(cx)).await else { break };
+            if upload.send_data(Bytes::from(vec![1; room]), false).is_err() {
+                break;
+            }
+        }
+    });
+    let mut body = response.await.unwrap().into_body();
+    let mut got = 0;
+    while let Some(data) = body.data().await {
+        let len = data.unwrap().len();
+        got += len;
+        if slow {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        body.flow_control().release_capacity(len).unwrap();
+    }
+    let trailers = body.trailers().await.unwrap().expect("trailers");
+    uploading.await.unwrap();
+    (got, trailers["grpc-status"].to_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn an_early_answer_arrives_whole_however_slowly_it_is_read() {
+    let (client, server) = pair(early().await).await;
+    for slow in [false, true] {
+        let (sender, connection) = h2::client::handshake(client.out().await).await.unwrap();
+        tokio::spawn(connection);
+        for _ in 0..5 {
+            let asked = ask(sender.clone().ready().await.unwrap(), slow);
+            assert_eq!(timeout(LIMIT, asked).await.unwrap(), (SIZE, "8".to_owned()));
+        }
+    }
+    for proxy in [&client, &server] {
+        proxy.until_metric("response_total", &["grpc_status=\"8\""]).await;
+    }
+}
