@@ -38,7 +38,7 @@ pub(crate) struct Driver<I> {
     /// Whether all is done but the end of the connection itself.
     shutting: bool,
     timer: Option<Pin<Box<Sleep>>>,
-    /// When something was read last, where pings depend on it.
+    /// When the peer was last seen to be there, where pings depend on it.
     heard: Option<Instant>,
 }
 
@@ -213,16 +213,24 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
         Ok(())
     }
 
-    /// Sends a ping where nothing was heard for long enough; fails where it was not answered.
+    /// Sends a ping where nothing was heard for long enough; fails where nothing was heard after it, be it the answer or
+    /// something else. The ping or its answer may have to wait for a lot of data: a peer that goes on to take what it did
+    /// not take at once counts as heard.
     fn poll_keep_alive(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         let mut state = self.state.borrow_mut();
         let Some((interval, timeout, while_idle)) = state.settings.keep_alive else { return Ok(()) };
+        if std::mem::take(&mut state.out.moved) {
+            self.heard = Some(Instant::now());
+        }
         let heard = *self.heard.get_or_insert_with(Instant::now);
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(heard + interval)));
         while timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             let next = if state.pinged {
-                return Err(Error::KeepAlive);
+                if now >= heard + timeout {
+                    return Err(Error::KeepAlive);
+                }
+                heard + timeout
             } else if now < heard + interval {
                 heard + interval
             } else if !while_idle && state.streams.count() == 0 {

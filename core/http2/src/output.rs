@@ -29,6 +29,10 @@ pub(crate) struct Output {
     pub(crate) vectored: bool,
     /// Answers to control frames since all was written.
     pub(crate) answers: usize,
+    /// Whether the connection takes no more.
+    stuck: bool,
+    /// Whether it has taken something after that.
+    pub(crate) moved: bool,
 }
 
 impl Output {
@@ -73,13 +77,16 @@ impl Output {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         while self.len() > 0 {
-            let written = if self.large.is_empty() {
-                ready!(Pin::new(&mut *io).poll_write(cx, &self.small[self.written..]))?
+            let polled = if self.large.is_empty() {
+                Pin::new(&mut *io).poll_write(cx, &self.small[self.written..])
             } else {
                 let mut slices = [IoSlice::new(&[]); SLICES];
                 let count = self.slices(&mut slices);
-                ready!(Pin::new(&mut *io).poll_write_vectored(cx, &slices[..count]))?
+                Pin::new(&mut *io).poll_write_vectored(cx, &slices[..count])
             };
+            self.moved |= self.stuck && polled.is_ready();
+            self.stuck = polled.is_pending();
+            let written = ready!(polled)?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }

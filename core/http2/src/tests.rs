@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+mod alive;
 mod client;
 mod early;
 mod flood;

@@ -5,7 +5,6 @@ use crate::{Answer, Code, Connection, Error, Sender, Server, Settings, connect};
 use futures::future::join_all;
 use http::{HeaderMap, Response, StatusCode};
 use std::future::poll_fn;
-use std::time::Duration;
 use tokio::io::duplex;
 use tokio::task::spawn_local;
 
@@ -191,32 +190,6 @@ fn what_nobody_reads_is_given_back_to_the_connection() {
 
 async fn exchange_empty(sender: &Sender) {
     sender.send(get("/"), true).unwrap().0.await.unwrap();
-}
-
-#[test]
-fn pings_find_a_peer_that_is_gone() {
-    run(async {
-        let keep_alive = Some((Duration::from_secs(10), Duration::from_secs(5), true));
-        let settings = Settings { keep_alive, ..Settings::default() };
-        // One that answers.
-        let (near, far) = duplex(1024);
-        let served = serve(Server::new(far, Settings::default()), echo);
-        let (sender, client) = connect(near, settings);
-        let mut driven = spawn_local(client);
-        assert!(tokio::time::timeout(Duration::from_secs(100), &mut driven).await.is_err());
-        exchange_empty(&sender).await;
-        drop(sender);
-        driven.await.unwrap().unwrap();
-        served.await.unwrap().unwrap();
-        // One that does not.
-        let (near, _far) = duplex(1024);
-        let (sender, client) = connect(near, settings);
-        let (response, _) = sender.send(get("/"), true).unwrap();
-        let begun = tokio::time::Instant::now();
-        assert!(matches!(client.await, Err(Error::KeepAlive)));
-        assert_eq!(begun.elapsed().as_secs(), 15);
-        assert!(response.await.unwrap_err().is_io());
-    });
 }
 
 #[test]
