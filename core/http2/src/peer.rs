@@ -5,19 +5,28 @@ use crate::flood::Kind;
 use crate::frame::{DEFAULT_WINDOW, Head, MAX_SIZE, MAX_WINDOW, flag, kind, setting};
 use crate::state::State;
 
+/// Settings in one frame; there are hardly ten that anyone knows (CVE-2020-11080).
+const MAX_SETTINGS: usize = 32;
+
 impl State {
     pub(crate) fn settings_came(&mut self, head: Head, payload: &[u8]) -> Result<(), Error> {
         if head.has(flag::ACK) {
             return self.settings_acknowledged();
         }
         self.spend(Kind::Settings)?;
+        let settings = payload.as_chunks::<6>().0;
+        if settings.len() > MAX_SETTINGS {
+            return Err(Error::Flood("SETTINGS"));
+        }
         let first = !std::mem::replace(&mut self.peer.known, true);
         if first {
             self.peer.max_streams = u32::MAX;
         }
-        for [a, b, value @ ..] in payload.as_chunks::<6>().0 {
+        let window = self.peer.window;
+        for [a, b, value @ ..] in settings {
             self.setting(u16::from_be_bytes([*a, *b]), u32::from_be_bytes(*value))?;
         }
+        self.windows_changed(i64::from(self.peer.window) - i64::from(window))?;
         Head { len: 0, kind: kind::SETTINGS, flags: flag::ACK, id: 0 }.put(self.out.buffer());
         self.touch();
         self.answered()
@@ -30,7 +39,8 @@ impl State {
                 return Err(Error::protocol("bad ENABLE_PUSH"));
             }
             setting::MAX_CONCURRENT_STREAMS => self.peer.max_streams = value,
-            setting::INITIAL_WINDOW_SIZE => return self.initial_window(value),
+            setting::INITIAL_WINDOW_SIZE if value > MAX_WINDOW => return Err(too_large()),
+            setting::INITIAL_WINDOW_SIZE => self.peer.window = value,
             setting::MAX_FRAME_SIZE => {
                 self.peer.max_frame = value as usize;
                 if !(MAX_SIZE..1 << 24).contains(&self.peer.max_frame) {
@@ -49,19 +59,16 @@ impl State {
     }
 
     /// The windows of all streams change with what new ones begin with (RFC 9113, 6.9.2).
-    fn initial_window(&mut self, window: u32) -> Result<(), Error> {
-        let wrong = || Error::connection(Code::FLOW_CONTROL_ERROR, "a window is larger than it may be");
-        if window > MAX_WINDOW {
-            return Err(wrong());
+    fn windows_changed(&mut self, more: i64) -> Result<(), Error> {
+        if more == 0 {
+            return Ok(());
         }
-        let more = i64::from(window) - i64::from(self.peer.window);
-        self.peer.window = window;
         for key in self.streams.keys() {
             let stream = &mut self.streams[key];
             if stream.open && !stream.send_ended {
                 stream.send_window += more;
                 if stream.send_window > i64::from(MAX_WINDOW) {
-                    return Err(wrong());
+                    return Err(too_large());
                 }
                 self.window_opened(key);
             }
@@ -86,4 +93,8 @@ impl State {
         }
         Ok(())
     }
+}
+
+fn too_large() -> Error {
+    Error::connection(Code::FLOW_CONTROL_ERROR, "a window is larger than it may be")
 }

@@ -25,6 +25,19 @@ fn control_frames_have_a_budget() {
 }
 
 #[test]
+fn settings_that_repeat_themselves_are_cut_off() {
+    let window = |window: u32| [&[0, 4][..], &window.to_be_bytes()].concat();
+    floods(frame(kind::SETTINGS, 0, 0, &window(1).repeat(2_730)), "SETTINGS");
+    // The last one counts, whatever those before it would have made of a window.
+    let two = [window(0x7fff_ffff), window(5)].concat();
+    let more = frame(kind::WINDOW_UPDATE, 0, 1, &[0, 1, 0, 0]);
+    let data = frame(kind::DATA, flag::END_STREAM, 1, &[7; 10]);
+    let bytes = [hello(), get(1, false), more, frame(kind::SETTINGS, 0, 0, &two), data].concat();
+    let (frames, _) = send(Settings::default(), bytes);
+    assert!(frames.iter().any(|(head, _)| (head.kind, head.flags) == (kind::DATA, flag::END_STREAM)));
+}
+
+#[test]
 fn empty_frames_have_a_budget() {
     floods([get(1, false), frame(kind::DATA, 0, 1, &[]).repeat(12_000)].concat(), "empty DATA");
     let begun = frame(kind::HEADERS, 0, 1, &block(&[(":method", "GET")]));
