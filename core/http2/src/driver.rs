@@ -19,7 +19,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::io::poll_read_buf;
 
 /// What is read at once: at first, onto the stack, and at most.
-const READ: (usize, usize) = (8 * 1024, 256 * 1024);
+const READ: (usize, usize) = (8 * 1024, 128 * 1024);
+/// Data that is not copied keeps what was read with it: at most this many times its own length. The longest frame is more
+/// than that of the largest buffer.
+const KEEPS: usize = 10;
 /// What is read before it is time to write, and for others to run.
 const TURN: usize = 256 * 1024;
 
@@ -29,6 +32,9 @@ pub(crate) struct Driver<I> {
     pub(crate) state: Shared,
     /// The beginning of a frame, or what is read in large pieces.
     read: BytesMut,
+    /// Of that buffer, with what was taken from it already.
+    capacity: usize,
+    /// Of the next one.
     room: usize,
     /// What is still to come of a client's preface.
     preface: &'static [u8],
@@ -50,6 +56,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
             io,
             state: Rc::new(RefCell::new(state)),
             read: BytesMut::new(),
+            capacity: 0,
             room: READ.0,
             preface: if server { PREFACE } else { &[] },
             taken: 0,
@@ -128,8 +135,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
         } else {
             let wants = Head::parse(&self.read).map_or(0, |head| HEADER + head.len);
             let wants = wants.saturating_sub(self.read.len()).max(self.room / 2);
-            if self.read.capacity() - self.read.len() < wants {
-                self.read.reserve(wants.max(self.room));
+            if self.read.capacity() - self.read.len() < wants && !self.read.try_reclaim(wants) {
+                self.capacity = self.read.len() + wants.max(self.room);
+                let mut larger = BytesMut::with_capacity(self.capacity);
+                larger.extend_from_slice(&self.read);
+                self.read = larger;
             }
             let len = ready!(poll_read_buf(Pin::new(&mut self.io), cx, &mut self.read))?;
             if len >= self.room {
@@ -165,9 +175,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
         let skipped = self.skip_preface(&read);
         self.read = read;
         self.read.advance(skipped?);
+        let large = LARGE.max(self.capacity / KEEPS);
         let mut state = self.state.borrow_mut();
         while let Some((head, payload, _)) = split(&self.read)? {
-            if head.kind == kind::DATA && head.len >= LARGE {
+            if head.kind == kind::DATA && head.len >= large {
                 let mut frame = self.read.split_to(HEADER + head.len);
                 frame.advance(HEADER);
                 state.frame(head, Payload::Owned(frame.freeze()))?;

@@ -16,6 +16,8 @@ pub(crate) enum Kind {
     RapidReset,
     /// Frames on streams that are closed, or that are refused.
     Closed,
+    /// Frames of types that we do not know.
+    Unknown,
 }
 
 /// Name, how many at once, how many a second; in the order of [`Kind`].
@@ -23,7 +25,7 @@ pub(crate) enum Kind {
 /// - Resets: a proxy carries many clients on one connection, and all may give up at once. Hardly any gives up before we
 ///   have looked at its request.
 /// - Pings: some gRPC clients measure the path by one for every burst of data.
-const KINDS: [(&str, f32, f32); 7] = [
+const KINDS: [(&str, f32, f32); 8] = [
     ("PRIORITY", 20_000.0, 1_000.0),
     ("RST_STREAM", 20_000.0, 1_000.0),
     ("SETTINGS", 100.0, 10.0),
@@ -31,6 +33,7 @@ const KINDS: [(&str, f32, f32); 7] = [
     ("empty DATA", 10_000.0, 1_000.0),
     ("rapid RST_STREAM", 1_000.0, 100.0),
     ("out of place", 20_000.0, 1_000.0),
+    ("unknown", 20_000.0, 1_000.0),
 ];
 
 /// What is left of each kind's budget.

@@ -19,8 +19,9 @@ pub(crate) struct Fields {
     protocol: Option<Protocol>,
     status: Option<StatusCode>,
     headers: HeaderMap,
-    /// Bytes that they may still take (RFC 9113, 6.5.2).
-    left: usize,
+    /// Bytes that they take, and that they may (RFC 9113, 6.5.2).
+    pub(crate) size: usize,
+    limit: usize,
     /// Whether a field came that is no pseudo-header.
     regular: bool,
     malformed: Option<Malformed>,
@@ -31,7 +32,7 @@ pub(crate) struct Fields {
 impl Fields {
     /// None yet; they may take so many bytes, and there is room for so many.
     pub(crate) fn new(limit: usize, room: usize) -> Self {
-        Self { left: limit, headers: HeaderMap::with_capacity(room), ..Self::default() }
+        Self { limit, headers: HeaderMap::with_capacity(room), ..Self::default() }
     }
 
     /// How many there are.
@@ -41,12 +42,10 @@ impl Fields {
 
     /// Takes the next one.
     pub(crate) fn take(&mut self, size: usize, field: &mut dyn FnMut() -> Field) {
-        match self.left.checked_sub(size) {
-            Some(left) if !self.too_large => self.left = left,
-            _ => {
-                self.too_large = true;
-                return;
-            }
+        self.size += size;
+        if self.size > self.limit {
+            self.too_large = true;
+            return;
         }
         if let Err(malformed) = self.put(field()) {
             self.malformed = Some(malformed);

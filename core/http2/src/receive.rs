@@ -17,6 +17,9 @@ const MAX_CONTINUATIONS: usize = 64;
 const MAX_ROOM: usize = 48;
 /// Informational heads of one response that nobody has read.
 const MAX_INFORMATIONAL: usize = 16;
+/// What the heads of requests may take together: while nobody has taken them, and while they are open. As many as we allow
+/// may be open with 4 KiB each.
+const MAX_HEADS: (usize, usize) = (8 << 20, 64 << 20);
 
 /// The payload of a frame: as it lies in the buffer, or as its own.
 pub(crate) enum Payload<'a> {
@@ -59,7 +62,7 @@ impl State {
             kind::PING => self.ping(head, bytes),
             kind::GOAWAY => self.go_away(word(bytes) & MAX_WINDOW, Code(word(&bytes[4..]))),
             kind::WINDOW_UPDATE => self.window_update(head.id, word(bytes) & MAX_WINDOW),
-            _ => Ok(()),
+            _ => self.spend(Kind::Unknown),
         }
     }
 
@@ -231,13 +234,14 @@ impl State {
             self.streams.remember(id, Closed::ResetHere);
             return Ok(());
         }
-        if self.streams.count() >= self.settings.max_streams as usize {
+        let many = self.streams.count() >= self.settings.max_streams as usize;
+        if many || self.accepted_size >= MAX_HEADS.0 || self.streams.head_sizes >= MAX_HEADS.1 {
             return self.refuse(id, Code::REFUSED_STREAM);
         }
         if fields.too_large {
             return self.too_large(id, ends);
         }
-        let length = fields.content_length;
+        let (length, size) = (fields.content_length, fields.size);
         let Ok(request) = fields.request(self.settings.connect_protocol) else {
             return self.refuse(id, Code::PROTOCOL_ERROR);
         };
@@ -248,7 +252,7 @@ impl State {
         let key = self.streams.add();
         let stream = &mut self.streams[key];
         (stream.head_came, stream.reader, stream.writer, stream.untaken) = (true, true, true, true);
-        stream.expected = expected;
+        (stream.expected, stream.head_size) = (expected, size);
         stream.receive_window = i64::from(self.window);
         stream.send_window = i64::from(self.peer.window);
         if ends {
@@ -256,6 +260,7 @@ impl State {
         }
         self.streams.open(key, id);
         self.accepted.push_back((key, request));
+        self.accepted_size += size;
         Ok(())
     }
 
@@ -338,15 +343,23 @@ impl State {
             if self.streams[key].error.is_none() {
                 self.accepted.push_back((key, request));
             } else {
+                self.taken(key);
                 self.forget(key);
             }
         }
     }
 
-    /// Nobody will have a handle of this stream.
+    /// A request is taken from those that wait.
+    pub(crate) fn taken(&mut self, key: Key) {
+        let stream = &mut self.streams[key];
+        stream.untaken = false;
+        self.accepted_size -= stream.head_size;
+    }
+
+    /// A request that is taken is forgotten: nobody will have a handle of its stream.
     pub(crate) fn forget(&mut self, key: Key) {
         let stream = &mut self.streams[key];
-        (stream.reader, stream.writer, stream.untaken) = (false, false, false);
+        (stream.reader, stream.writer) = (false, false);
         let dropped = stream.discard();
         self.release_connection(dropped);
         self.settle(key);

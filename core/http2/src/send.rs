@@ -9,8 +9,8 @@ use crate::streams::{Key, Receiving, wake};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
 
-/// What a stream may have waiting.
-const QUEUED: usize = 64 * 1024;
+/// What a stream may have waiting, and what all may together while some of it could be written.
+const QUEUED: (usize, usize) = (64 * 1024, 1024 * 1024);
 /// What may wait in the output before data stays with its streams.
 pub(crate) const OUTPUT: usize = 64 * 1024;
 /// Streams that are woken at once when the connection's window opens.
@@ -53,14 +53,20 @@ impl State {
             return 0;
         }
         let left = |window: i64| usize::try_from(window).unwrap_or(0).saturating_sub(stream.queued);
-        let shared = if self.out.len() > 4 * OUTPUT { 0 } else { left(self.send_window) };
+        let full = self.out.len() > 4 * OUTPUT || self.is_crowded();
+        let shared = if full { 0 } else { left(self.send_window) };
         let own = left(stream.send_window);
-        let capacity = own.min(shared).min(QUEUED.saturating_sub(stream.queued));
+        let capacity = own.min(shared).min(QUEUED.0.saturating_sub(stream.queued));
         if shared == 0 && own > 0 && !stream.starving {
             self.streams[key].starving = true;
             self.starving.push_back(key);
         }
         capacity
+    }
+
+    /// Whether streams have enough waiting for the output. What waits for the window of its own stream holds up no other.
+    fn is_crowded(&self) -> bool {
+        self.queued >= QUEUED.1 && !self.turns.is_empty()
     }
 
     /// Sends data, and the end if that is told.
@@ -75,6 +81,7 @@ impl State {
         stream.end_told = end;
         if !data.is_empty() {
             stream.queued += data.len();
+            self.queued += data.len();
             stream.queue.push_back(data);
         } else if !end {
             return Ok(());
@@ -144,6 +151,7 @@ impl State {
             return false;
         }
         stream.queued -= len;
+        self.queued -= len;
         stream.send_window -= len as i64;
         self.send_window -= len as i64;
         let ends = stream.queued == 0 && stream.end_told && stream.trailers.is_none();
@@ -163,7 +171,7 @@ impl State {
             stream.send_ended = true;
         }
         let more = stream.queued > 0 && stream.send_window > 0;
-        if stream.queued < QUEUED && stream.send_window > stream.queued as i64 {
+        if stream.queued < QUEUED.0 && stream.send_window > stream.queued as i64 {
             wake(&mut stream.capacity_waker);
         }
         if stream.queued == 0 {
@@ -204,7 +212,7 @@ impl State {
     /// Wakes some of the streams that wait for the connection's window or for room in the output, where there is some:
     /// not all, as the first may use it up. Whether others wait still.
     pub(crate) fn feed(&mut self) -> bool {
-        if self.send_window <= 0 || self.out.len() >= OUTPUT {
+        if self.send_window <= 0 || self.out.len() >= OUTPUT || self.is_crowded() {
             return false;
         }
         for _ in 0..FED {

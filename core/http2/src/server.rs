@@ -60,7 +60,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Server<I> {
         let mut state = shared.borrow_mut();
         while has_request(&state) {
             let (key, request) = state.accepted.pop_front()?;
-            state.streams[key].untaken = false;
+            state.taken(key);
             if state.streams[key].error.is_some() {
                 state.accepted_dead = state.accepted_dead.saturating_sub(1);
                 state.forget(key);

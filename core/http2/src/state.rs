@@ -83,6 +83,8 @@ pub(crate) struct State {
     pub(crate) budgets: Budgets,
 
     pub(crate) send_window: i64,
+    /// Bytes that streams have waiting.
+    pub(crate) queued: usize,
     /// Streams that wait for that window, or for room in the output.
     pub(crate) starving: VecDeque<Key>,
     pub(crate) receive_window: i64,
@@ -97,6 +99,8 @@ pub(crate) struct State {
     pub(crate) accepted: VecDeque<(Key, Request<()>)>,
     /// How many of them were reset.
     pub(crate) accepted_dead: usize,
+    /// The size of their heads.
+    pub(crate) accepted_size: usize,
     /// Requests that have no stream yet.
     pub(crate) waiting: VecDeque<Key>,
     /// Streams that have data to write, in turn.
@@ -142,6 +146,7 @@ impl State {
             fields: 0,
             budgets: Budgets::default(),
             send_window: i64::from(DEFAULT_WINDOW),
+            queued: 0,
             starving: VecDeque::new(),
             receive_window: i64::from(settings.connection_window),
             consumed: 0,
@@ -149,6 +154,7 @@ impl State {
             next: 1,
             accepted: VecDeque::new(),
             accepted_dead: 0,
+            accepted_size: 0,
             waiting: VecDeque::new(),
             turns: VecDeque::new(),
             drain: Drain::No,
@@ -334,7 +340,7 @@ impl State {
         stream.send_ended = true;
         stream.error.get_or_insert(error);
         stream.queue.clear();
-        stream.queued = 0;
+        self.queued -= std::mem::take(&mut stream.queued);
         stream.trailers = None;
         stream.wake_all();
         if stream.asked.is_some() && !self.waiting.is_empty() {
@@ -371,6 +377,7 @@ impl State {
                 self.broken(key, why);
             }
         }
+        self.accepted_size = 0;
         for (key, _) in std::mem::take(&mut self.accepted) {
             let stream = &mut self.streams[key];
             (stream.reader, stream.writer) = (false, false);
@@ -388,7 +395,8 @@ impl State {
     pub(crate) fn memory(&self) -> usize {
         let block = self.block.as_ref().map_or(0, |block| block.bytes.capacity());
         let queues = (self.waiting.capacity() + self.turns.capacity()) * size_of::<Key>()
-            + self.accepted.capacity() * size_of::<(Key, Request<()>)>();
+            + self.accepted.capacity() * size_of::<(Key, Request<()>)>()
+            + self.accepted_size;
         self.out.memory() + self.streams.memory() + self.decoder.memory() + block + queues
     }
 

@@ -14,7 +14,7 @@ pub(crate) type Key = usize;
 const CLOSED: usize = 64;
 /// Small data is put together up to this length.
 const PIECE: usize = 4 * 1024;
-/// Data that comes is not copied from this length on: neither out of what was read, nor with other data of its stream.
+/// Data that comes is copied below this length: out of what was read, and with other data of its stream.
 pub(crate) const LARGE: usize = 1024;
 
 /// How far the peer is with its side.
@@ -58,6 +58,8 @@ pub(crate) struct Stream {
     pub(crate) head_came: bool,
     /// Whether it is a request that nobody has taken.
     pub(crate) untaken: bool,
+    /// The size of the request's head.
+    pub(crate) head_size: usize,
     pub(crate) informational: Vec<(StatusCode, HeaderMap)>,
     pub(crate) head: Option<(StatusCode, HeaderMap)>,
 
@@ -216,6 +218,8 @@ pub(crate) struct Streams {
     ids: HashMap<u32, Key, BuildHasherDefault<IdHasher>>,
     /// The last ones that were closed, and how.
     closed: VecDeque<(u32, Closed)>,
+    /// Of the heads of requests that are open, together.
+    pub(crate) head_sizes: usize,
     /// Whether one that we have reset is no longer remembered.
     pub(crate) forgotten: bool,
 }
@@ -234,7 +238,9 @@ impl Streams {
     /// Frames of this number go to this slot.
     pub(crate) fn open(&mut self, key: Key, id: u32) {
         self.ids.insert(id, key);
-        (self.slots[key].id, self.slots[key].open) = (id, true);
+        let stream = &mut self.slots[key];
+        (stream.id, stream.open) = (id, true);
+        self.head_sizes += stream.head_size;
     }
 
     /// The open stream of this number.
@@ -257,6 +263,7 @@ impl Streams {
         let stream = &mut self.slots[key];
         if std::mem::take(&mut stream.open) {
             let id = stream.id;
+            self.head_sizes -= stream.head_size;
             self.ids.remove(&id);
             self.remember(id, how);
         }
@@ -311,7 +318,7 @@ impl Streams {
     pub(crate) fn memory(&self) -> usize {
         let of_slots = self.slots.iter().map(|stream| {
             let received: usize = stream.received.iter().map(Bytes::len).sum();
-            received + stream.tail.len() + stream.queued
+            received + stream.tail.capacity() + stream.queued
         });
         of_slots.sum::<usize>() + self.slots.capacity() * size_of::<Stream>()
     }

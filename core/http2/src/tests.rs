@@ -4,6 +4,7 @@ mod alive;
 mod client;
 mod early;
 mod flood;
+mod memory;
 mod own;
 mod raw;
 mod server;

@@ -19,6 +19,7 @@ fn control_frames_have_a_budget() {
     floods(frame(kind::PRIORITY, 0, 1, &[0; 5]).repeat(25_000), "PRIORITY");
     floods(frame(kind::SETTINGS, 0, 0, &[]).repeat(150), "SETTINGS");
     floods(frame(kind::PING, 0, 0, &[0; 8]).repeat(15_000), "PING");
+    floods(frame(77, 0, 0, &[]).repeat(25_000), "unknown");
     let (_, result) =
         send(Settings::default(), [hello(), frame(kind::PRIORITY, 0, 1, &[0; 5]).repeat(1000)].concat());
     result.unwrap();

@@ -7,7 +7,7 @@ use crate::{Code, Error, Server, Settings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
 /// Headers and payloads.
-type Frames = Vec<(Head, Vec<u8>)>;
+pub(super) type Frames = Vec<(Head, Vec<u8>)>;
 
 /// A frame with its payload.
 pub(super) fn frame(kind: u8, flags: u8, id: u32, payload: &[u8]) -> Vec<u8> {
@@ -35,7 +35,7 @@ pub(super) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     out
 }
 
-const GET: [(&str, &str); 4] =
+pub(super) const GET: [(&str, &str); 4] =
     [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "example.com")];
 
 pub(super) fn headers(id: u32, end: bool, fields: &[(&str, &str)]) -> Vec<u8> {
@@ -59,17 +59,24 @@ pub(super) fn send(settings: Settings, bytes: Vec<u8>) -> (Frames, Result<(), Er
         let _ = near.shutdown().await;
         let mut read = Vec::new();
         near.read_to_end(&mut read).await.unwrap();
-        let (mut rest, mut frames) = (&read[..], Vec::new());
-        while let Some(head) = Head::parse(rest) {
-            let (payload, left) = rest[HEADER..].split_at(head.len);
-            frames.push((head, payload.to_vec()));
-            rest = left;
-        }
-        (frames, served.await.unwrap())
+        (frames(&read), served.await.unwrap())
     })
 }
 
-fn code(payload: &[u8]) -> Code {
+/// The frames that are complete in these bytes.
+pub(super) fn frames(mut bytes: &[u8]) -> Frames {
+    let mut frames = Vec::new();
+    while let Some(head) = Head::parse(bytes)
+        && let Some((payload, left)) = bytes[HEADER..].split_at_checked(head.len)
+    {
+        frames.push((head, payload.to_vec()));
+        bytes = left;
+    }
+    frames
+}
+
+/// The last word of a payload.
+pub(super) fn code(payload: &[u8]) -> Code {
     Code(u32::from_be_bytes(*payload.last_chunk().unwrap()))
 }
 
@@ -303,7 +310,8 @@ fn what_was_read_is_given_back_before_unread_data_takes_the_rest_of_the_window()
         near.write_all(&[hello(), get(1, false), data(1, 15_000), get(3, false)].concat()).await.unwrap();
         let (read, _respond) = server.accept().await.unwrap().unwrap();
         let _unread = server.accept().await.unwrap().unwrap();
-        let (mut read, served) = (read.into_body(), tokio::task::spawn_local(async move { server.accept().await.is_none() }));
+        let (mut read, served) =
+            (read.into_body(), tokio::task::spawn_local(async move { server.accept().await.is_none() }));
         let piece = std::future::poll_fn(|cx| read.poll_frame(cx)).await.unwrap().unwrap();
         assert_eq!(piece.into_data().unwrap().len(), 15_000);
         // Less than half of the window, until the other stream has taken all the rest.

@@ -48,7 +48,7 @@ async fn answer(mut io: TcpStream) -> std::io::Result<()> {
 
 /// Head, body, trailers and `RST_STREAM` with `NO_ERROR`.
 fn whole(id: u32) -> Vec<u8> {
-    let mut out = frame(1, 4, id, &[0x88]);
+    let mut out = frame(1, 4, id, b"\x88\x0f\x10\x10application/grpc");
     for piece in vec![7; SIZE].chunks(16 * 1024) {
         out.extend(frame(0, 0, id, piece));
     }
