@@ -98,7 +98,7 @@ impl State {
     /// Resets a stream as what came on it is wrong.
     fn bad(&mut self, key: Key, code: Code) -> Result<(), Error> {
         self.reset(key, code);
-        self.settle(key);
+        self.was_reset(key)?;
         self.spend(Kind::Closed)?;
         self.answered()
     }
@@ -234,7 +234,7 @@ impl State {
             self.streams.remember(id, Closed::ResetHere);
             return Ok(());
         }
-        let many = self.streams.count() >= self.settings.max_streams as usize;
+        let many = self.streams.count() + self.accepted_dead >= self.settings.max_streams as usize;
         if many || self.accepted_size >= MAX_HEADS.0 || self.streams.head_sizes >= MAX_HEADS.1 {
             return self.refuse(id, Code::REFUSED_STREAM);
         }
@@ -321,6 +321,13 @@ impl State {
         };
         self.streams.close(key, Closed::ResetThere);
         self.broken(key, Error::Reset { code, remote: true });
+        self.was_reset(key)?;
+        self.touch();
+        Ok(())
+    }
+
+    /// The peer has reset a stream or made us do so.
+    fn was_reset(&mut self, key: Key) -> Result<(), Error> {
         if self.streams[key].untaken {
             self.spend(Kind::RapidReset)?;
             self.accepted_dead += 1;
@@ -328,7 +335,6 @@ impl State {
         } else {
             self.settle(key);
         }
-        self.touch();
         Ok(())
     }
 

@@ -48,12 +48,15 @@ fn empty_frames_have_a_budget() {
 
 #[test]
 fn rapid_resets_have_a_budget() {
-    let mut bytes = Vec::new();
-    for number in 0..25_000 {
-        bytes.extend(get(number * 2 + 1, true));
-        bytes.extend(frame(kind::RST_STREAM, 0, number * 2 + 1, &[0, 0, 0, 8]));
+    // By the client, and by us as it makes us.
+    for (kind, payload) in [(kind::RST_STREAM, [0, 0, 0, 8]), (kind::WINDOW_UPDATE, [0; 4])] {
+        let mut bytes = Vec::new();
+        for number in 0..25_000 {
+            bytes.extend(get(number * 2 + 1, true));
+            bytes.extend(frame(kind, 0, number * 2 + 1, &payload));
+        }
+        floods(bytes, "rapid RST_STREAM");
     }
-    floods(bytes, "rapid RST_STREAM");
 }
 
 #[test]
