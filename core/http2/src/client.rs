@@ -139,6 +139,14 @@ impl Sender {
     }
 }
 
+#[cfg(test)]
+impl Sender {
+    /// The next stream has this number.
+    pub(crate) fn skip_to(&self, next: u32) {
+        self.0.borrow_mut().next = next;
+    }
+}
+
 impl Clone for Sender {
     fn clone(&self) -> Self {
         self.0.borrow_mut().senders += 1;

@@ -92,7 +92,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
                 break;
             }
             match self.poll_read(cx) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(self.end_of_input()),
+                Poll::Ready(Ok(0)) => {
+                    self.end_of_input()?;
+                    // What was answered is written still.
+                    return self.poll_shutdown(cx);
+                }
                 Poll::Ready(Ok(len)) => self.taken += len,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(self.fail(error, cx))),
                 Poll::Pending => break,
@@ -272,6 +276,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.shutting = true;
+        self.poll_keep_alive(cx)?;
         let mut state = self.state.borrow_mut();
         // The peer may be gone already; nothing is lost with it.
         let written = ready!(state.out.poll_write(&mut self.io, cx));

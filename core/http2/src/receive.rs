@@ -397,11 +397,10 @@ impl State {
         if self.server {
             return Ok(());
         }
-        self.waiting.clear();
+        self.give_back(code);
         for key in self.streams.keys() {
             let stream = &self.streams[key];
-            let unprocessed = stream.open && stream.id > last;
-            if unprocessed || stream.asked.is_some() {
+            if stream.open && stream.id > last {
                 self.streams.close(key, Closed::ResetHere);
                 self.broken(key, Error::Unprocessed(code));
                 self.settle(key);

@@ -1,7 +1,7 @@
 //! What is done to write: heads at once, data in turn as far as windows go.
 
 use crate::error::{Code, Error};
-use crate::frame::{self, HEADER, Head, flag, kind};
+use crate::frame::{HEADER, Head, MAX_WINDOW, flag, kind};
 use crate::head;
 use crate::hpack::{Encoder, Protocol};
 use crate::state::{Drain, State};
@@ -254,10 +254,7 @@ impl State {
 
     /// Whether no request can have a stream any more.
     pub(crate) fn is_closed(&self) -> bool {
-        self.error.is_some()
-            || self.going.is_some()
-            || self.drain != Drain::No
-            || self.next > frame::MAX_WINDOW
+        self.error.is_some() || self.going.is_some() || self.drain != Drain::No || self.next > MAX_WINDOW
     }
 
     /// Gives a request a stream, or lets it wait for one.
@@ -273,9 +270,9 @@ impl State {
         key
     }
 
-    /// Gives streams to requests that wait.
+    /// Gives streams to requests that wait, or gives those back when there will be none.
     pub(crate) fn open_waiting(&mut self) {
-        while !self.waiting.is_empty() && self.next <= frame::MAX_WINDOW && self.has_room() {
+        while !self.waiting.is_empty() && self.next <= MAX_WINDOW && self.has_room() {
             let Some(key) = self.waiting.pop_front() else { return };
             let stream = &mut self.streams[key];
             let Some(request) = stream.asked.take() else { continue };
@@ -295,6 +292,17 @@ impl State {
                     self.take_turn(key);
                 }
             }
+        }
+        if self.next > MAX_WINDOW && !self.waiting.is_empty() {
+            self.give_back(Code::NO_ERROR);
+        }
+    }
+
+    /// Gives back the requests that wait for a stream.
+    pub(crate) fn give_back(&mut self, code: Code) {
+        for key in std::mem::take(&mut self.waiting) {
+            self.broken(key, Error::Unprocessed(code));
+            self.settle(key);
         }
     }
 }

@@ -361,7 +361,9 @@ impl State {
             _ => None,
         };
         if let Some(code) = code {
-            frame::put_go_away(self.last, code, self.out.buffer());
+            // Streams that we have said not to look at stay so (RFC 9113, 6.8).
+            let last = if let Drain::After(last) = self.drain { last } else { self.last };
+            frame::put_go_away(last, code, self.out.buffer());
         }
         self.waiting.clear();
         for key in self.streams.keys() {

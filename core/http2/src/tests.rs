@@ -3,6 +3,7 @@
 mod alive;
 mod client;
 mod early;
+mod ends;
 mod flood;
 mod memory;
 mod own;
