@@ -27,8 +27,10 @@ pub(crate) struct Output {
     large_len: usize,
     /// Whether the connection writes vectors.
     pub(crate) vectored: bool,
-    /// Answers to control frames since all was written.
+    /// Answers to control frames that may not have been written.
     pub(crate) answers: usize,
+    /// How many of them there were at a time before, and how many of the bytes of that time are left.
+    earlier: (usize, usize),
     /// Whether the connection takes no more.
     stuck: bool,
     /// Whether it has taken something after that.
@@ -113,6 +115,8 @@ impl Output {
     }
 
     fn advance(&mut self, mut written: usize) {
+        let (answers, left) = self.earlier;
+        self.earlier.1 = left.saturating_sub(written);
         while written > 0 {
             let end = self.large.front().map_or(self.small.len(), |(at, _)| *at);
             let small = written.min(end - self.written);
@@ -127,8 +131,12 @@ impl Output {
                 self.large.pop_front();
             }
         }
+        if self.earlier.1 == 0 {
+            self.answers -= answers;
+            self.earlier = (self.answers, self.len());
+        }
         if self.len() == 0 {
-            (self.written, self.answers) = (0, 0);
+            (self.written, self.answers, self.earlier) = (0, 0, (0, 0));
             self.small.clear();
             if self.small.capacity() > KEPT.0 {
                 self.small = Vec::new();

@@ -1,10 +1,13 @@
 //! Peers that make work for nothing.
 
+use super::alive::generous;
 use super::raw::{block, frame, get, goes_away, hello, send};
-use super::{echo, run, serve};
+use super::{bytes, drive, echo, post, run, serve};
 use crate::frame::{flag, kind};
 use crate::{Code, Error, Server, Settings};
-use tokio::io::{AsyncWriteExt as _, duplex};
+use std::future::poll_fn;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+use tokio::task::spawn_local;
 
 #[track_caller]
 fn floods(bytes: Vec<u8>, expected: &str) {
@@ -105,7 +108,7 @@ fn answers_that_nobody_reads_take_no_more_requests() {
     run(async {
         let (mut near, far) = duplex(1024);
         let mut server = Server::new(far, Settings { max_streams: 100, ..Settings::default() });
-        let served = tokio::task::spawn_local(async move {
+        let served = spawn_local(async move {
             let mut most = 0;
             loop {
                 match server.accept().await {
@@ -136,4 +139,26 @@ fn a_header_block_that_cannot_be_decoded_ends_all() {
         frame(kind::HEADERS, flag::END_HEADERS, 1, &[0xff, 0xff, 0xff, 0xff, 0xff]),
         Code::COMPRESSION_ERROR,
     );
+}
+
+#[test]
+fn answers_that_are_read_are_not_counted_however_full_the_output_is() {
+    run(async {
+        let (near, mut far) = duplex(1024);
+        let sender = drive(near, Settings::default());
+        far.write_all(&generous()).await.unwrap();
+        let (_response, mut upload) = sender.send(post("/"), false).unwrap();
+        spawn_local(async move {
+            while let Ok(capacity) = poll_fn(|cx| upload.poll_capacity(cx)).await {
+                upload.send(bytes(capacity), false).unwrap();
+            }
+        });
+        let ping = frame(kind::PING, 0, 0, &[0; 8]);
+        let mut said = [0; 400];
+        for _ in 0..25_000 {
+            far.write_all(&ping).await.unwrap();
+            far.read_exact(&mut said).await.unwrap();
+        }
+        assert!(!sender.is_closed());
+    });
 }
