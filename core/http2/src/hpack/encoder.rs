@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 const SEEN: usize = 64;
 /// A cookie shorter than this may be guessed.
 const SHORT_COOKIE: usize = 20;
-const FACTOR: u64 = 0x517c_c1b7_2722_0a95;
+pub(super) const FACTOR: u64 = 0x517c_c1b7_2722_0a95;
 
 /// Keys are hashes already.
 #[derive(Default)]
@@ -166,8 +166,10 @@ impl Encoder {
                 return integer(index, 7, 0x80, out);
             }
             let fields = || FIELDS.get(&hash).map(|index| usize::from(*index));
-            let matches =
-                |index: &usize| TEXT[index - 1] == (name, str::from_utf8(value).unwrap_or_default());
+            let matches = |index: &usize| {
+                let (known_name, known_value) = TEXT[index - 1];
+                known_name == name && known_value.as_bytes() == value
+            };
             if known > 0
                 && let Some(index) = fields().filter(matches)
             {
@@ -258,7 +260,7 @@ fn of_field(name: &str, value: &[u8]) -> (u64, u64) {
     (name, hash(name, value))
 }
 
-fn hash(seed: u64, bytes: &[u8]) -> u64 {
+pub(super) fn hash(seed: u64, bytes: &[u8]) -> u64 {
     let mut hash = seed ^ bytes.len() as u64;
     let mut add = |word: u64| hash = (hash.rotate_left(5) ^ word).wrapping_mul(FACTOR);
     let (words, rest) = bytes.as_chunks::<8>();

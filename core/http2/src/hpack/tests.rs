@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use super::encoder::{FACTOR, hash};
 use super::{Decoder, Encoder, Field, Name, huffman};
 use proptest::prelude::*;
 
@@ -195,6 +196,32 @@ fn a_long_string_of_all_bytes_is_coded_and_decoded() {
     assert_eq!(coded.len(), huffman::coded_len(&all));
     huffman::decode(&coded, &mut decoded).unwrap();
     assert_eq!(decoded, all);
+}
+
+#[test]
+fn a_value_with_the_hash_of_another_is_not_taken_for_it() {
+    let name = "accept-language";
+    let seed = hash(0, name.as_bytes());
+    // Newton's iteration: each doubles the bits that are right.
+    let inverse = (0..6).fold(FACTOR, |x, _| x.wrapping_mul(2u64.wrapping_sub(FACTOR.wrapping_mul(x))));
+    // Two words whose mixture is what the hash begins with for the empty value.
+    let colliding = |first: u64| {
+        let mixed = ((seed ^ 16).rotate_left(5) ^ first).wrapping_mul(FACTOR);
+        let second = mixed.rotate_left(5) ^ seed.wrapping_mul(inverse);
+        [first.to_le_bytes(), second.to_le_bytes()].concat()
+    };
+    let allowed =
+        |value: &Vec<u8>| http::HeaderValue::from_bytes(value).is_ok() && str::from_utf8(value).is_err();
+    let found = (0..).map(|number| colliding(u64::from_le_bytes(*b"language") + number)).find(allowed);
+    let value = found.unwrap();
+    assert_eq!(hash(seed, &value), hash(seed, b""));
+    let mut block = Vec::new();
+    Encoder::default().field(name, &value, false, &mut block);
+    let mut came = Vec::new();
+    let take = |_: usize, field: &mut dyn FnMut() -> Field| came.push(field());
+    Decoder::default().decode(&block, take).unwrap();
+    let expected = http::HeaderValue::from_bytes(&value).unwrap();
+    assert_eq!(came, [Field::Header(http::header::ACCEPT_LANGUAGE, expected)]);
 }
 
 fn fields() -> impl Strategy<Value = Vec<(String, String)>> {
