@@ -85,6 +85,7 @@ impl State {
         match self.streams.closed(id) {
             // It was on its way.
             Closed::ResetHere => Ok(()),
+            Closed::Unknown if !is_head && self.streams.forgotten => Ok(()),
             Closed::Ended => {
                 Err(Error::connection(Code::STREAM_CLOSED, "a frame after the end of its stream"))
             }

@@ -59,7 +59,7 @@ impl State {
         let capacity = own.min(shared).min(QUEUED.0.saturating_sub(stream.queued));
         if shared == 0 && own > 0 && !stream.starving {
             self.streams[key].starving = true;
-            self.starving.push_back(key);
+            self.streams.wait(key, &mut self.starving);
         }
         capacity
     }
@@ -119,7 +119,7 @@ impl State {
             self.settle(key);
         } else if !stream.in_turn && stream.send_window > 0 {
             stream.in_turn = true;
-            self.turns.push_back(key);
+            self.streams.wait(key, &mut self.turns);
             self.fill();
         }
         self.touch();
@@ -129,11 +129,14 @@ impl State {
     pub(crate) fn fill(&mut self) {
         while self.send_window > 0
             && self.out.len() < OUTPUT
-            && let Some(key) = self.turns.pop_front()
+            && let Some((key, id)) = self.turns.pop_front()
         {
+            if self.streams[key].id != id {
+                continue;
+            }
             let alone = self.turns.is_empty();
             if self.put_data(key, alone) {
-                self.turns.push_back(key);
+                self.turns.push_back((key, id));
             } else {
                 self.streams[key].in_turn = false;
                 self.settle(key);
@@ -202,11 +205,11 @@ impl State {
         if stream.send_window <= 0 {
             return;
         }
+        wake(&mut stream.capacity_waker);
         if stream.queued > 0 && !stream.in_turn {
             stream.in_turn = true;
-            self.turns.push_back(key);
+            self.streams.wait(key, &mut self.turns);
         }
-        wake(&mut stream.capacity_waker);
     }
 
     /// Wakes some of the streams that wait for the connection's window or for room in the output, where there is some:
@@ -216,9 +219,12 @@ impl State {
             return false;
         }
         for _ in 0..FED {
-            let Some(key) = self.starving.pop_front() else { break };
-            self.streams[key].starving = false;
-            wake(&mut self.streams[key].capacity_waker);
+            let Some((key, id)) = self.starving.pop_front() else { break };
+            let stream = &mut self.streams[key];
+            if stream.id == id {
+                stream.starving = false;
+                wake(&mut stream.capacity_waker);
+            }
         }
         !self.starving.is_empty()
     }

@@ -7,7 +7,7 @@ use crate::frame::{self, DEFAULT_WINDOW, MAX_SIZE, kind, setting};
 use crate::hpack::{Decoder, Encoder};
 use crate::output::Output;
 use crate::settings::Settings;
-use crate::streams::{Closed, Key, Receiving, Streams};
+use crate::streams::{Closed, Key, Receiving, Streams, Turn};
 use http::Request;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -86,7 +86,7 @@ pub(crate) struct State {
     /// Bytes that streams have waiting.
     pub(crate) queued: usize,
     /// Streams that wait for that window, or for room in the output.
-    pub(crate) starving: VecDeque<Key>,
+    pub(crate) starving: VecDeque<Turn>,
     pub(crate) receive_window: i64,
     /// Read on any stream, and not told to the peer yet.
     pub(crate) consumed: u32,
@@ -104,7 +104,7 @@ pub(crate) struct State {
     /// Requests that have no stream yet.
     pub(crate) waiting: VecDeque<Key>,
     /// Streams that have data to write, in turn.
-    pub(crate) turns: VecDeque<Key>,
+    pub(crate) turns: VecDeque<Turn>,
 
     pub(crate) drain: Drain,
     /// What the peer has said as it ends the connection.
@@ -295,21 +295,10 @@ impl State {
         }
         let stream = &self.streams[key];
         if !stream.open && !stream.reader && !stream.writer {
-            self.leave_turn(key);
             self.streams.free(key);
             if !self.server && self.streams.is_empty() && (self.is_ending() || self.streams.is_large()) {
                 self.touch();
             }
-        }
-    }
-
-    /// A stream has nothing more to write.
-    fn leave_turn(&mut self, key: Key) {
-        if std::mem::take(&mut self.streams[key].in_turn) {
-            self.turns.retain(|other| *other != key);
-        }
-        if std::mem::take(&mut self.streams[key].starving) {
-            self.starving.retain(|other| *other != key);
         }
     }
 
@@ -332,7 +321,6 @@ impl State {
 
     /// A stream has broken off.
     pub(crate) fn broken(&mut self, key: Key, error: Error) {
-        self.leave_turn(key);
         let stream = &mut self.streams[key];
         if stream.receiving == Receiving::Open {
             stream.receiving = Receiving::Failed;
@@ -396,7 +384,8 @@ impl State {
     /// Bytes of buffers.
     pub(crate) fn memory(&self) -> usize {
         let block = self.block.as_ref().map_or(0, |block| block.bytes.capacity());
-        let queues = (self.waiting.capacity() + self.turns.capacity()) * size_of::<Key>()
+        let queues = self.waiting.capacity() * size_of::<Key>()
+            + (self.turns.capacity() + self.starving.capacity()) * size_of::<Turn>()
             + self.accepted.capacity() * size_of::<(Key, Request<()>)>()
             + self.accepted_size;
         self.out.memory() + self.streams.memory() + self.decoder.memory() + block + queues
@@ -409,6 +398,7 @@ impl State {
         if self.accepted.is_empty() {
             self.accepted.shrink_to(1);
         }
+        self.turns.clear();
         self.turns.shrink_to(4);
         self.starving = VecDeque::new();
         self.waiting.shrink_to(4);

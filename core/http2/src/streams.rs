@@ -9,6 +9,8 @@ use std::task::{Context, Waker};
 
 /// Where a stream is in [`Streams`].
 pub(crate) type Key = usize;
+/// A stream that waits, and its number: by its turn another one may be in its place.
+pub(crate) type Turn = (Key, u32);
 
 /// What is remembered of so many closed streams.
 const CLOSED: usize = 64;
@@ -283,6 +285,14 @@ impl Streams {
     pub(crate) fn closed(&self, id: u32) -> Closed {
         let found = self.closed.iter().rev().find(|(known, _)| *known == id);
         found.map_or(Closed::Unknown, |(_, how)| *how)
+    }
+
+    /// Lets a stream wait behind others. Those that are gone are dropped at their turn, or here once they are the most.
+    pub(crate) fn wait(&self, key: Key, others: &mut VecDeque<Turn>) {
+        if others.len() > 2 * self.slots.len() {
+            others.retain(|(key, id)| self.slots[*key].id == *id);
+        }
+        others.push_back((key, self.slots[key].id));
     }
 
     /// The slot can be used again.

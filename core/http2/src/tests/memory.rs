@@ -2,9 +2,9 @@
 
 use super::alive::generous;
 use super::raw::{GET, block, code, frame, frames, get, hello};
-use super::{bytes, run, settle};
+use super::{bytes, post, run, settle};
 use crate::frame::{PREFACE, flag, kind};
-use crate::{Code, Server, Settings};
+use crate::{Code, Server, Settings, connect};
 use bytes::Bytes;
 use http::Response;
 use std::future::poll_fn;
@@ -163,5 +163,28 @@ fn unread_data_keeps_no_more_than_a_few_times_as_much_in_memory() {
         assert!(kept <= 10 * read, "{kept} {read}");
         drop(near);
         served.await.unwrap();
+    });
+}
+
+#[test]
+fn requests_that_were_given_up_while_they_waited_are_forgotten() {
+    run(async {
+        let (near, mut far) = duplex(16 * 1024);
+        let (sender, mut client) = connect(near, Settings::default());
+        far.write_all(&frame(kind::SETTINGS, 0, 0, &[])).await.unwrap();
+        let (_response, mut send) = sender.send(post("/"), false).unwrap();
+        // All of the connection's window, of which nothing comes back.
+        send.send(bytes(65_535), false).unwrap();
+        spawn_local(async move { tokio::io::copy(&mut far, &mut tokio::io::sink()).await });
+        for _ in 0..20_000 {
+            let (_response, mut late) = sender.send(post("/"), false).unwrap();
+            poll_fn(|cx| {
+                assert!(late.poll_capacity(cx).is_pending() && client.poll_drive(cx).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            tokio::task::yield_now().await;
+        }
+        assert!(client.memory() < 50_000, "{}", client.memory());
     });
 }

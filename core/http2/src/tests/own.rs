@@ -264,3 +264,39 @@ fn many_streams_share_a_small_window() {
         served.await.unwrap().unwrap();
     });
 }
+
+#[test]
+fn the_place_of_a_stream_that_broke_off_while_it_waited_is_not_that_of_the_next() {
+    run(async {
+        let (near, far) = duplex(1024);
+        let served = serve(Server::new(far, Settings::default()), echo);
+        let sender = drive(near, Settings::default());
+        for round in 0..20 {
+            // Far more than the connection's window: some have their turn, and some wait for it.
+            let asked: Vec<_> = (0..30).map(|_| sender.send(post("/"), false).unwrap()).collect();
+            let mut sends: Vec<_> = asked
+                .into_iter()
+                .map(|(response, mut send)| {
+                    if round % 2 == 0 {
+                        send.send(bytes(20_000), false).unwrap();
+                    }
+                    (response, send)
+                })
+                .collect();
+            poll_fn(|cx| {
+                for (_, send) in &mut sends {
+                    assert!(send.poll_capacity(cx).is_pending() || round % 2 == 1);
+                }
+                std::task::Poll::Ready(())
+            })
+            .await;
+            if round % 3 == 0 {
+                settle().await;
+            }
+            drop(sends);
+            exchange(sender.clone(), 70_000).await;
+        }
+        drop(sender);
+        served.await.unwrap().unwrap();
+    });
+}

@@ -326,3 +326,27 @@ fn what_was_read_is_given_back_before_unread_data_takes_the_rest_of_the_window()
         assert!(said.windows(update.len()).any(|piece| piece == update));
     });
 }
+
+#[test]
+fn data_on_its_way_to_streams_that_we_have_reset_long_ago_is_left_aside() {
+    run(async {
+        let (mut near, far) = duplex(4 << 20);
+        let served = serve(Server::new(far, Settings::default()), |request, respond| async move {
+            drop(request);
+            respond.respond(http::Response::new(()), true).unwrap();
+        });
+        let asked: Vec<u8> = (0..100).flat_map(|number| get(number * 2 + 1, false)).collect();
+        near.write_all(&[hello(), asked].concat()).await.unwrap();
+        settle().await;
+        let data = frame(kind::DATA, 0, 1, b"x").repeat(25_000);
+        near.write_all(&[data, get(201, true)].concat()).await.unwrap();
+        settle().await;
+        near.shutdown().await.unwrap();
+        let mut said = Vec::new();
+        near.read_to_end(&mut said).await.unwrap();
+        served.await.unwrap().unwrap();
+        let said = frames(&said);
+        assert!(said.iter().any(|(head, _)| (head.kind, head.id) == (kind::HEADERS, 201)));
+        assert!(!said.iter().any(|(_, payload)| payload == &Code::STREAM_CLOSED.0.to_be_bytes()));
+    });
+}
