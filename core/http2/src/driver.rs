@@ -20,9 +20,9 @@ use tokio_util::io::poll_read_buf;
 
 /// What is read at once: at first, onto the stack, and at most.
 const READ: (usize, usize) = (8 * 1024, 128 * 1024);
-/// Data that is not copied keeps what was read with it: at most this many times its own length. The longest frame is as
-/// much of the largest buffer.
-const KEEPS: usize = 8;
+/// Data that is not copied keeps what was read with it: at most this many times its own length. The longest frame is more
+/// than that of the largest buffer.
+const KEEPS: usize = 10;
 /// What is read before it is time to write, and for others to run.
 const TURN: usize = 256 * 1024;
 
@@ -140,13 +140,13 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
             let wants = Head::parse(&self.read).map_or(0, |head| HEADER + head.len);
             let wants = wants.saturating_sub(self.read.len()).max(self.room / 2);
             if self.read.capacity() - self.read.len() < wants && !self.read.try_reclaim(wants) {
-                self.capacity = self.room.max(self.read.len() + wants);
+                self.capacity = self.read.len() + wants.max(self.room);
                 let mut larger = BytesMut::with_capacity(self.capacity);
                 larger.extend_from_slice(&self.read);
                 self.read = larger;
             }
             let len = ready!(poll_read_buf(Pin::new(&mut self.io), cx, &mut self.read))?;
-            if self.read.len() == self.read.capacity() {
+            if len >= self.room {
                 // A sender that fills what there is has more.
                 self.room = (self.room * 2).min(READ.1);
             }
