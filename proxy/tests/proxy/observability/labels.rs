@@ -157,6 +157,7 @@ pub(super) const LABELS: &[Row] = &[
     row("request_total", &[PEER, TARGET, SERVER, IN_ROUTE, AUTHZ]),
     row("response_latency_ms", &[PEER, TARGET, SERVER, IN_ROUTE, AUTHZ, &["status_code"]]),
     row("response_total", &[PEER, TARGET, SERVER, IN_ROUTE, AUTHZ, OUTCOME]),
+    row("rustls_info", &[&["tls_suites", "tls_kx_groups", "tls_rand", "tls_key_provider", "tls_fips"]]),
     row("tcp_close_total", &[&["peer"], PEER, TARGET, &["errno"]]),
     row("tcp_open_connections", &[&["peer"], PEER, TARGET]),
     row("tcp_open_total", &[&["peer"], PEER, TARGET]),
