@@ -23,7 +23,11 @@ fuzz_target!(|bytes: &[u8]| {
         Kind::Http1(http) => (http.routes, Vec::new()),
         Kind::Http2(http) => (http.routes, Vec::new()),
         Kind::Grpc(grpc) => (Vec::new(), grpc.routes),
-        Kind::Opaque(_) | Kind::Tls(_) => return,
+        Kind::Tls(tls) => {
+            let snis = tls.routes.into_iter().flat_map(|route| route.snis);
+            return snis.for_each(|sni| drop(rules::sni_match(sni)));
+        }
+        Kind::Opaque(_) => return,
     };
     for route in http {
         route.hosts.into_iter().for_each(|host| drop(rules::host_match(host)));

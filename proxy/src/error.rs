@@ -90,6 +90,18 @@ pub enum Error {
     /// No route matches.
     #[error("no route found for request")]
     RouteNotFound,
+    /// No TLS route is for the server name that the client asks for, or for clients that ask for none.
+    #[error("no TLS route for {}", .0.as_deref().unwrap_or("clients that name no server"))]
+    TlsRouteNotFound(Option<String>),
+    /// The destination takes TLS only, and the client does not begin with a ClientHello.
+    #[error("the destination takes TLS only, and the client does not speak it")]
+    TlsRequired,
+    /// The destination takes TLS only, and no whole ClientHello came in time.
+    #[error("the destination takes TLS only, and no ClientHello came within {0:?}")]
+    TlsTimeout(Duration),
+    /// A route or a backend is not usable as it is configured.
+    #[error("invalid backend: {0}")]
+    InvalidBackend(String),
     /// A route's filter answers in place of the destination.
     #[error("{message}")]
     Injected {
@@ -233,6 +245,8 @@ impl Error {
             | Self::TransportHeader(_)
             | Self::Malformed(_)
             | Self::Flood(_)
+            | Self::TlsRequired
+            | Self::TlsTimeout(_)
             | Self::InvalidRequest(_) => Side::Client,
             _ => Side::Proxy,
         }
@@ -332,6 +346,10 @@ impl Error {
             Self::IdentityRequired | Self::RequiredIdentity { .. } => "identity required",
             Self::Unauthorized { .. } | Self::Forbidden(_) => "forbidden",
             Self::ClientTls(_) => "tls",
+            Self::TlsRouteNotFound(_) => "no tls route",
+            Self::TlsRequired => "not tls",
+            Self::TlsTimeout(_) => "tls detection timeout",
+            Self::InvalidBackend(_) => "invalid_backend",
             Self::RateLimited { .. } => "rate limited",
             Self::Malformed(violation) if violation.status == StatusCode::REQUEST_TIMEOUT => {
                 "request timeout"

@@ -14,6 +14,7 @@ pub(crate) mod metrics;
 mod place;
 pub mod policy;
 mod tcp;
+mod tls;
 
 use http::Resolved;
 pub use http::{RetrySafe, Service};
@@ -140,7 +141,7 @@ impl Outbound {
         let snapshot = first(&mut snapshots, DISCOVERY_TIMEOUT).await.ok_or(Error::Undiscovered(target))?;
         let mut buf = BytesMut::new();
         let version = match &snapshot.protocol {
-            Protocol::Opaque(_) => None,
+            Protocol::Opaque(_) | Protocol::Tls(_) => None,
             Protocol::Http1(_) => Some(Http::Http1),
             Protocol::Http2(_) => Some(Http::Http2),
             Protocol::Detect { timeout, .. } => self.detect(&mut io, &mut buf, *timeout, &snapshot).await?,
@@ -232,9 +233,13 @@ pub async fn first(snapshots: &mut SnapshotReceiver, limit: Duration) -> Option<
 
 /// Resolves, with the reason, once a destination is forbidden.
 pub async fn forbidden(snapshots: &mut SnapshotReceiver) -> String {
+    refused(snapshots, |snapshot| snapshot.forbidden().map(ToOwned::to_owned)).await
+}
+
+/// Resolves, with the reason, once a destination `refuses` what is open.
+async fn refused<R>(snapshots: &mut SnapshotReceiver, refuses: impl Fn(&Snapshot) -> Option<R>) -> R {
     loop {
-        let reason =
-            snapshots.borrow_and_update().as_ref().and_then(|s| s.forbidden().map(ToOwned::to_owned));
+        let reason = snapshots.borrow_and_update().as_deref().and_then(&refuses);
         if let Some(reason) = reason {
             return reason;
         }

@@ -2,7 +2,7 @@
 
 use http::uri::Scheme;
 use http::{Method, StatusCode};
-use mesh_api::{grpc_route, http_route, http_types};
+use mesh_api::{grpc_route, http_route, http_types, tls_route};
 use mesh_rules::{
     Error as RuleError, Filter, HeaderModifier, HostMatch, PathMatch, PathRewrite, Pattern, Redirect,
     RequestMatch, ValueMatch,
@@ -30,6 +30,26 @@ pub fn host_match(host: http_route::HostMatch) -> Result<HostMatch, ConvertError
         Match::Suffix(Suffix { reverse_labels }) => {
             let labels: Vec<_> = reverse_labels.into_iter().rev().collect();
             Ok(HostMatch::Suffix(labels.join(".").to_ascii_lowercase()))
+        }
+    }
+}
+
+/// A match of a server name.
+///
+/// # Errors
+/// [`ConvertError`].
+pub fn sni_match(sni: tls_route::SniMatch) -> Result<HostMatch, ConvertError> {
+    use tls_route::sni_match::{Match, Suffix};
+    let name = |name: &str| {
+        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        // A suffix of no labels would be for all names.
+        if name.is_empty() { Err(ConvertError::Unknown("server name")) } else { Ok(name) }
+    };
+    match sni.r#match.ok_or(ConvertError::Unknown("server name"))? {
+        Match::Exact(exact) => name(&exact).map(HostMatch::Exact),
+        Match::Suffix(Suffix { reverse_labels }) => {
+            let labels: Vec<_> = reverse_labels.into_iter().rev().collect();
+            name(&labels.join(".")).map(HostMatch::Suffix)
         }
     }
 }

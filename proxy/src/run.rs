@@ -258,6 +258,8 @@ fn describe(registry: &Registry, version: &'static str) {
     register_process(registry);
     let build = Labels::from_iter([("version", version)]);
     registry.info("proxy_build_info", "Proxy build info", &build);
+    let crypto = Labels::from_iter(mesh_tls::crypto_info());
+    registry.info("rustls_info", "What TLS between proxies may be made with", &crypto);
 }
 
 fn start(what: &'static str, reason: impl ToString) -> Error {

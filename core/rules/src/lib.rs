@@ -1,15 +1,17 @@
-//! Pure rules over requests: which route a request takes, and what a route's filters do to it. Called by the proxy's
-//! outbound path; the semantics are those of the Gateway API's HTTPRoute.
+//! Pure rules over requests and connections: which route they take, and what a route's filters do to requests. Called by
+//! the proxy's outbound path; the semantics are those of the Gateway API's HTTPRoute and TLSRoute.
 
 mod filter;
 mod matches;
 mod route;
+mod sni;
 
 pub use filter::{
     Filter, HeaderModifier, PathRewrite, Redirect, ShortCircuit, apply_request, apply_response,
 };
 pub use matches::{HostMatch, PathMatch, Pattern, RequestMatch, ValueMatch};
 pub use route::{Found, Route, Rule, find};
+pub use sni::{SniRoute, find_sni};
 
 /// Why a rule cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

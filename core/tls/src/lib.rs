@@ -3,6 +3,7 @@
 
 mod authority;
 mod bundle;
+mod info;
 mod mesh;
 mod pem;
 mod plain;
@@ -11,6 +12,7 @@ mod stream;
 
 pub use authority::{Authority, CsrError, SignedLeaf, generate_csr, handshake_refusal, verify_csr};
 pub use bundle::{CertificateInfo, TrustBundle, certificate_info};
+pub use info::crypto_info;
 pub use mesh::{Acceptor, Alpn, CertificateRequest, Connector, MeshTls};
 pub use pem::PemPair;
 pub use plain::{Subject, client_connector, client_connector_insecure, peer_subject, server_acceptor};

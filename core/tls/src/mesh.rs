@@ -221,7 +221,7 @@ impl Acceptor {
 
 /// The provider of mesh connections: AES with 128 bits is first where the processor has it in hardware. It needs fewer rounds
 /// than with 256, and its key schedule hashes with SHA-256, which processors have too; ChaCha20 is for those that have neither.
-fn mesh_provider() -> Arc<CryptoProvider> {
+pub(crate) fn mesh_provider() -> Arc<CryptoProvider> {
     let mut provider = CryptoProvider::clone(&provider());
     let first = if has_aes() {
         CipherSuite::TLS13_AES_128_GCM_SHA256

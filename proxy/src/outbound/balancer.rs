@@ -33,8 +33,8 @@ pub(super) struct Common {
 pub(super) struct Balancer {
     backend: Weak<Backend>,
     common: Rc<Common>,
-    http: OnceCell<BalancerMetrics>,
-    tcp: OnceCell<BalancerMetrics>,
+    /// By use.
+    metrics: [OnceCell<BalancerMetrics>; 3],
     view: RefCell<View>,
     looked: Cell<Instant>,
 }
@@ -68,6 +68,8 @@ pub(super) enum Use {
     Http,
     /// Connections of their own.
     Tcp,
+    /// The same, with TLS of the application's.
+    Tls,
 }
 
 impl Balancer {
@@ -75,8 +77,8 @@ impl Balancer {
     pub(super) fn new(backend: &Arc<Backend>, common: Rc<Common>) -> Rc<Self> {
         let set = EndpointSet::new(Known::Pending, Vec::new());
         let view = RefCell::new(View { set, peers: Vec::new() });
-        let (http, tcp, looked) = (OnceCell::new(), OnceCell::new(), Cell::new(Instant::now()));
-        Rc::new(Self { backend: Arc::downgrade(backend), common, http, tcp, view, looked })
+        let (metrics, looked) = (Default::default(), Cell::new(Instant::now()));
+        Rc::new(Self { backend: Arc::downgrade(backend), common, metrics, view, looked })
     }
 
     /// Whether nobody refers to the backend any more.
@@ -86,9 +88,9 @@ impl Balancer {
 
     /// The series of the backend.
     pub(super) fn metrics(&self, backend: &Backend, for_: Use) -> &BalancerMetrics {
-        let (cell, http) = if for_ == Use::Http { (&self.http, true) } else { (&self.tcp, false) };
         let failfast = backend.setup.failfast_timeout;
-        cell.get_or_init(|| self.common.metrics.balancer(&backend.labels, failfast, http))
+        let make = || self.common.metrics.balancer(&backend.labels, failfast, for_);
+        self.metrics[for_ as usize].get_or_init(make)
     }
 
     /// Lets go of endpoints that are gone and of connections that were idle for too long, and brings gauges up to date.
@@ -102,7 +104,7 @@ impl Balancer {
         let all = &view.set.endpoints;
         let ready = all.iter().filter(|e| e.health.ready()).count();
         let ejected = all.iter().filter(|e| e.health.ejected()).count();
-        for metrics in [self.http.get(), self.tcp.get()].into_iter().flatten() {
+        for metrics in self.metrics.iter().filter_map(OnceCell::get) {
             metrics.report(all.len(), ready, ejected);
         }
     }
@@ -184,7 +186,7 @@ impl Balancer {
         }
         let view = &mut *self.view.borrow_mut();
         let peers = set.endpoints.iter().map(|endpoint| self.peer(backend, view, endpoint, now)).collect();
-        for metrics in [self.http.get(), self.tcp.get()].into_iter().flatten() {
+        for metrics in self.metrics.iter().filter_map(OnceCell::get) {
             changes(&view.set, &set).for_each(|update| metrics.updated(update));
         }
         *view = View { set: Arc::clone(&set), peers };

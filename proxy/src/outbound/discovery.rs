@@ -6,7 +6,7 @@ mod backends;
 pub use backends::Backends;
 
 use super::load::{self, Load};
-use super::policy::{Snapshot, forward_policy, policy, profile_policy};
+use super::policy::{Opaque, Protocol, Refusal, Snapshot, forward_policy, policy, profile_policy};
 use crate::config::Config;
 use crate::control::{BACKOFF, ControlChannel};
 use ahash::AHashMap;
@@ -241,11 +241,10 @@ fn combine(
 
 /// A name without a policy is not served.
 fn refused(target: &Target) -> Snapshot {
-    let refused = Some(format!("no policy for {target}"));
     let labels = mesh_metrics::Labels::new();
-    let backends = super::policy::Distribution::Empty;
-    let opaque = super::policy::Opaque { labels: labels.clone(), refused, backends };
-    Snapshot::new(labels, super::policy::Protocol::Opaque(Arc::new(opaque)))
+    let refused = Refusal::Forbidden(format!("no policy for {target}"));
+    let opaque = Opaque::refusing(labels.clone(), refused);
+    Snapshot::new(labels, Protocol::Opaque(Arc::new(opaque)))
 }
 
 async fn watch_policy(inner: &Inner, target: &Target, sender: &watch::Sender<Said<OutboundPolicy>>) {

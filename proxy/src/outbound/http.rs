@@ -227,11 +227,12 @@ impl Service {
                 Ok(if self.version == Http::Http1 { http1 } else { http2 })
             }
             Protocol::Http1(http) | Protocol::Http2(http) => Ok(http),
-            // The destination has become opaque while the connection was open.
+            // The destination has changed while the connection was open, or a gateway's client takes it for what it is not.
             Protocol::Opaque(opaque) => {
-                let reason = opaque.refused.clone();
+                let reason = opaque.refused.as_ref().map(|refused| refused.reason().to_owned());
                 Err(Error::Forbidden(reason.unwrap_or_else(|| format!("{} is opaque now", self.name)).into()))
             }
+            Protocol::Tls(_) => Err(Error::Forbidden(format!("{} takes TLS only", self.name).into())),
         }
     }
 

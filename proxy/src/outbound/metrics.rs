@@ -4,20 +4,24 @@
 mod balancer;
 mod endpoint;
 mod route;
+mod stream;
 
 pub(super) use balancer::{BalancerMetrics, P2cUpdate};
 pub(super) use endpoint::{AcceptedMetrics, Outcome};
 pub(crate) use endpoint::{EndpointMetrics, OpenConnection};
-pub(super) use route::{BackendMetrics, Ended, RouteMetrics, TcpRouteMetrics};
+pub(super) use route::{BackendMetrics, Ended, RouteMetrics};
+pub(super) use stream::{TcpRouteMetrics, TlsRouteMetrics};
 
+use super::balancer::Use;
 use crate::error::Error;
 use balancer::BalancerFamilies;
 use endpoint::EndpointFamilies;
 use mesh_metrics::{Counter, CounterFamily, Histogram, HistogramFamily, Labels, Registry};
-use route::{RouteFamilies, TcpRouteFamilies};
+use route::RouteFamilies;
 use std::cell::{OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::time::Duration;
+use stream::{TcpRouteFamilies, TlsRouteFamilies};
 
 /// Upper bounds of `outbound_tcp_detect_http_duration_seconds`.
 const DETECT_SECONDS: &[f64] = &[0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 10.0];
@@ -29,8 +33,10 @@ pub(super) struct OutboundMetrics {
     http: RouteFamilies,
     grpc: RouteFamilies,
     tcp: TcpRouteFamilies,
+    tls: TlsRouteFamilies,
     http_balancer: BalancerFamilies,
     tcp_balancer: BalancerFamilies,
+    tls_balancer: BalancerFamilies,
     http_errors: CounterFamily,
     tcp_errors: CounterFamily,
     ejections: CounterFamily,
@@ -56,8 +62,10 @@ impl OutboundMetrics {
             http: RouteFamilies::http(registry),
             grpc: RouteFamilies::grpc(registry),
             tcp: TcpRouteFamilies::new(registry),
+            tls: TlsRouteFamilies::new(registry),
             http_balancer: BalancerFamilies::new(registry, "http"),
             tcp_balancer: BalancerFamilies::new(registry, "tcp"),
+            tls_balancer: BalancerFamilies::new(registry, "tls"),
             http_errors: counter("outbound_http_errors", "HTTP requests that failed in the proxy"),
             tcp_errors: counter("outbound_tcp_errors", "TCP connections that failed in the proxy"),
             ejections: counter(
@@ -104,9 +112,18 @@ impl OutboundMetrics {
         self.tcp.route(labels)
     }
 
+    /// The series of a route of TLS connections to this server name, where metrics name it.
+    pub(super) fn tls_route(&self, labels: &Labels, hostname: Option<&str>) -> TlsRouteMetrics {
+        self.tls.route(labels, hostname)
+    }
+
     /// The series of a backend as one that takes requests, or connections.
-    pub(super) fn balancer(&self, labels: &Labels, failfast: Duration, http: bool) -> BalancerMetrics {
-        let families = if http { &self.http_balancer } else { &self.tcp_balancer };
+    pub(super) fn balancer(&self, labels: &Labels, failfast: Duration, for_: Use) -> BalancerMetrics {
+        let families = match for_ {
+            Use::Http => &self.http_balancer,
+            Use::Tcp => &self.tcp_balancer,
+            Use::Tls => &self.tls_balancer,
+        };
         families.balancer(labels, failfast)
     }
 

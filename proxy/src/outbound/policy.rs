@@ -1,7 +1,9 @@
 //! A destination as the control plane describes it: an immutable snapshot with everything a request needs resolved.
 
+mod connections;
 mod convert;
 
+pub use connections::{Opaque, Refusal, Tls};
 pub(super) use convert::{forward_policy, policy, profile_policy, sorted};
 
 use super::endpoint::Backend;
@@ -44,6 +46,8 @@ pub enum Protocol {
     Http2(Arc<Http>),
     /// Bytes.
     Opaque(Arc<Opaque>),
+    /// TLS that is not for us: it passes as it is, and its server name picks the route.
+    Tls(Arc<Tls>),
 }
 
 /// HTTP routes.
@@ -96,17 +100,6 @@ pub struct Retry {
     pub backoff: Option<Backoff>,
     /// Whether the first pause is as long as the response asks (`Retry-After`), within the bounds of the backoff.
     pub honor_retry_after: bool,
-}
-
-/// Opaque routes: the first one counts.
-#[derive(Debug)]
-pub struct Opaque {
-    /// What metrics say about the route (`route_*`, after `parent_*`).
-    pub labels: Labels,
-    /// Connections are refused, for this reason.
-    pub refused: Option<String>,
-    /// Who gets the connections.
-    pub backends: Distribution,
 }
 
 /// Who gets requests or connections.
@@ -174,9 +167,19 @@ impl Snapshot {
     pub fn forbidden(&self) -> Option<&str> {
         match &self.protocol {
             Protocol::Opaque(opaque) | Protocol::Detect { opaque, .. } => {
-                opaque.refused.as_deref().or_else(|| self.http().and_then(Http::forbidden))
+                let refused = opaque.refused.as_ref().map(Refusal::reason);
+                refused.or_else(|| self.http().and_then(Http::forbidden))
             }
+            Protocol::Tls(tls) => tls.forbidden(),
             Protocol::Http1(http) | Protocol::Http2(http) => http.forbidden(),
+        }
+    }
+
+    /// Why open TLS connections to this server name, or to none, are refused now. Those whose route is gone are not.
+    pub fn refuses_tls(&self, sni: Option<&str>) -> Option<Refusal> {
+        match &self.protocol {
+            Protocol::Tls(tls) => tls.route(sni)?.refused.clone(),
+            _ => self.forbidden().map(|reason| Refusal::Forbidden(reason.to_owned())),
         }
     }
 
@@ -184,7 +187,7 @@ impl Snapshot {
         match &self.protocol {
             Protocol::Detect { http1, .. } | Protocol::Http1(http1) => Some(http1),
             Protocol::Http2(http2) => Some(http2),
-            Protocol::Opaque(_) => None,
+            Protocol::Opaque(_) | Protocol::Tls(_) => None,
         }
     }
 }

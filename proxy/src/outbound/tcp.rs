@@ -2,7 +2,7 @@
 
 use super::balancer::{Outcome, Ticket, Use};
 use super::discovery::SnapshotReceiver;
-use super::policy::{Opaque, Protocol, Snapshot};
+use super::policy::{Opaque, Protocol, Refusal, Snapshot};
 use super::{DISCOVERY_TIMEOUT, Outbound, first, forbidden};
 use crate::error::Error;
 use crate::http::client::PeerIo;
@@ -14,7 +14,7 @@ use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 impl Outbound {
-    /// Forwards a connection as bytes.
+    /// Forwards a connection as bytes; where the destination takes TLS only, as its server name says.
     ///
     /// # Errors
     /// Why it was not, or not to the end.
@@ -24,6 +24,9 @@ impl Outbound {
     {
         let unknown = || Error::NoEndpoints("a destination that is not known yet".into());
         let snapshot = first(&mut snapshots, DISCOVERY_TIMEOUT).await.ok_or_else(unknown)?;
+        if let Protocol::Tls(tls) = &snapshot.protocol {
+            return Box::pin(self.forward_tls(io, tls, &snapshot, snapshots)).await;
+        }
         self.resolved(&snapshot).parent.protocol("opaq");
         if let Some(reason) = snapshot.forbidden() {
             return Err(Error::Forbidden(reason.to_owned().into()));
@@ -31,25 +34,24 @@ impl Outbound {
         self.common.load.admit()?;
         let opaque = opaque(&snapshot)?;
         // Connecting is soon over, and its future large.
-        let (mut server, ticket) = Box::pin(self.connect(&opaque)).await?;
+        let (mut server, ticket) = Box::pin(self.connect(&opaque, Use::Tcp)).await?;
         let (route, to) = (self.common.metrics.tcp_route(&opaque.labels), ticket.peer().endpoint.addr);
         route.opened(to);
-        let result = tokio::select! {
-            result = copy_bidirectional(&mut io, &mut server, |_, _| ()) => {
-                result.map_err(|error| Error::Io(error.source))
-            }
-            reason = forbidden(&mut snapshots) => Err(Error::Forbidden(reason.into())),
-        };
+        let cut = async { Refusal::Forbidden(forbidden(&mut snapshots).await) };
+        let result = relay(&mut io, &mut server, cut).await;
         route.closed(to, result.as_ref().err().map_or("", Error::label));
         result
     }
 
-    /// Connects to one endpoint after the other until one answers.
-    async fn connect(&self, opaque: &Opaque) -> Result<(PeerIo, Ticket), Error> {
+    /// Connects to one endpoint of a route after the other until one answers.
+    pub(super) async fn connect(&self, route: &Opaque, for_: Use) -> Result<(PeerIo, Ticket), Error> {
+        if let Some(refusal) = route.refusal(rand::random()) {
+            return Err(refusal.clone().into());
+        }
         let mut tried: SmallVec<[SocketAddr; 4]> = SmallVec::new();
         let mut failed = None;
         loop {
-            let (_, ticket) = match self.place(&opaque.backends, &tried, Use::Tcp).await {
+            let (_, ticket) = match self.place(&route.backends, &tried, for_).await {
                 Ok(place) => place,
                 Err(error) => return Err(failed.unwrap_or(error)),
             };
@@ -70,11 +72,30 @@ impl Outbound {
     }
 }
 
+/// Copies both ways until both sides are done or the connection is `cut`.
+pub(super) async fn relay<A, B>(
+    client: &mut A,
+    server: &mut B,
+    cut: impl Future<Output = Refusal>,
+) -> Result<(), Error>
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    tokio::select! {
+        result = copy_bidirectional(client, server, |_, _| ()) => {
+            result.map_err(|error| Error::Io(error.source))
+        }
+        refusal = cut => Err(refusal.into()),
+    }
+}
+
 fn opaque(snapshot: &Snapshot) -> Result<Arc<Opaque>, Error> {
     match &snapshot.protocol {
         Protocol::Opaque(opaque) | Protocol::Detect { opaque, .. } => Ok(Arc::clone(opaque)),
         Protocol::Http1(_) | Protocol::Http2(_) => {
             Err(Error::Forbidden("the destination takes HTTP only".into()))
         }
+        Protocol::Tls(_) => Err(Error::TlsRequired),
     }
 }

@@ -194,11 +194,11 @@ pub(crate) fn forbidden() -> OutboundPolicy {
     }))
 }
 
-fn policy(kind: proxy_protocol::Kind) -> OutboundPolicy {
+pub(crate) fn policy(kind: proxy_protocol::Kind) -> OutboundPolicy {
     OutboundPolicy { protocol: Some(api::ProxyProtocol { kind: Some(kind) }), metadata: Some(named("web")) }
 }
 
-fn named(name: &str) -> mesh_api::meta::Metadata {
+pub(crate) fn named(name: &str) -> mesh_api::meta::Metadata {
     let kind = mesh_api::meta::metadata::Kind::Default(name.to_owned());
     mesh_api::meta::Metadata { kind: Some(kind) }
 }
@@ -225,7 +225,7 @@ fn opaque_routes(paths: &[&str]) -> Vec<api::OpaqueRoute> {
     vec![api::OpaqueRoute { metadata: Some(named("opaque")), rules: vec![rule] }]
 }
 
-fn backend(path: &str) -> api::Backend {
+pub(crate) fn backend(path: &str) -> api::Backend {
     use api::backend::balance_p2c::{Load, PeakEwma};
     use api::backend::endpoint_discovery::{DestinationGet, Kind};
     use api::backend::{BalanceP2c, EndpointDiscovery};

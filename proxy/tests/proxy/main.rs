@@ -19,3 +19,4 @@ mod peers;
 mod protocols;
 mod resilience;
 mod scripted;
+mod tls;

@@ -3,7 +3,7 @@
 mod early;
 mod http1;
 mod http2;
-mod tcp;
+pub(crate) mod tcp;
 
 use crate::destinations::service;
 use crate::harness::{Mesh, Proxy, Setup};

@@ -58,7 +58,7 @@ pub(in crate::outbound) enum P2cUpdate {
 }
 
 impl BalancerFamilies {
-    /// The families of balancers of requests (`http`) or connections (`tcp`).
+    /// The families of balancers of requests (`http`) or connections (`tcp`, `tls`).
     pub(super) fn new(registry: &Registry, kind: &str) -> Self {
         let name = |name: &str| format!("outbound_{kind}_balancer_{name}");
         let counter = |part: &str, help| registry.counter(&name(part), help);

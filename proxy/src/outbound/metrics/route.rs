@@ -1,9 +1,8 @@
-//! Routes, and the backends of routes.
+//! Routes of requests, and their backends.
 
 use http::StatusCode;
 use mesh_metrics::{Counter, CounterFamily, Histogram, HistogramFamily, Labels, Registry};
 use std::cell::RefCell;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Upper bounds of `…_route_request_duration_seconds` (Linkerd's).
@@ -177,47 +176,5 @@ impl Statuses {
             seen.len() - 1
         });
         seen[position].1.inc();
-    }
-}
-
-/// The families of routes of opaque connections.
-#[derive(Clone)]
-pub(super) struct TcpRouteFamilies {
-    open: CounterFamily,
-    close: CounterFamily,
-}
-
-/// A route of opaque connections.
-pub(in crate::outbound) struct TcpRouteMetrics {
-    families: TcpRouteFamilies,
-    labels: Labels,
-}
-
-impl TcpRouteFamilies {
-    pub(super) fn new(registry: &Registry) -> Self {
-        Self {
-            open: registry.counter("outbound_tcp_route_open", "Opaque connections forwarded"),
-            close: registry.counter("outbound_tcp_route_close", "Opaque connections that ended"),
-        }
-    }
-
-    pub(super) fn route(&self, labels: &Labels) -> TcpRouteMetrics {
-        TcpRouteMetrics { families: self.clone(), labels: labels.clone() }
-    }
-}
-
-impl TcpRouteMetrics {
-    /// A connection is forwarded to this address.
-    pub(in crate::outbound) fn opened(&self, to: SocketAddr) {
-        self.families.open.get(&self.target(to)).inc();
-    }
-
-    /// A connection to this address ended; `error` is empty when it ended well.
-    pub(in crate::outbound) fn closed(&self, to: SocketAddr, error: &'static str) {
-        self.families.close.get(&self.target(to).with("error", error)).inc();
-    }
-
-    fn target(&self, to: SocketAddr) -> Labels {
-        self.labels.with("target_ip", to.ip().to_string()).with("target_port", to.port().to_string())
     }
 }

@@ -1,9 +1,10 @@
 //! From the control plane's messages to snapshots. What is invalid in a part of a policy makes that part refuse
 //! traffic with the reason, never the whole policy disappear.
 
+mod connections;
 mod http;
 
-use super::{Distribution, Http, HttpRule, Opaque, Protocol, RouteBackend, Snapshot, Tiers};
+use super::{Distribution, Http, HttpRule, Opaque, Protocol, Refusal, RouteBackend, Snapshot, Tiers};
 use crate::outbound::discovery::Backends;
 use crate::outbound::endpoint::Setup;
 use mesh_api::destination::{DestinationProfile, WeightedAddr};
@@ -27,6 +28,8 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 pub(super) struct Choice {
     pub(super) backend: Option<api::Backend>,
     pub(super) filters: Vec<Filter>,
+    /// Why it takes no connections.
+    pub(super) refused: Option<Refusal>,
     pub(super) weight: u32,
 }
 
@@ -70,7 +73,7 @@ pub(crate) fn policy(policy: api::OutboundPolicy, backends: &Backends) -> Result
         Kind::Http2(p) => Protocol::Http2(http2(p)),
         Kind::Grpc(p) => Protocol::Http2(Arc::new(context(&p.failure_accrual).grpc(p.routes))),
         Kind::Opaque(p) => Protocol::Opaque(opaque(p.routes)),
-        Kind::Tls(p) => Protocol::Opaque(Arc::new(context(&None).tls(p.routes))),
+        Kind::Tls(p) => Protocol::Tls(Arc::new(context(&None).tls(p.routes))),
     };
     Ok(Snapshot::new(parent, protocol))
 }
@@ -119,8 +122,7 @@ pub(crate) fn forward_policy(
 }
 
 fn simple(parent: Labels, backends: Distribution, opaque: bool) -> Snapshot {
-    let opaque_policy =
-        Arc::new(Opaque { labels: parent.clone(), refused: None, backends: backends.clone() });
+    let opaque_policy = Arc::new(Opaque::new(parent.clone(), backends.clone()));
     if opaque {
         return Snapshot::new(parent, Protocol::Opaque(opaque_policy));
     }
@@ -176,44 +178,6 @@ impl Context<'_> {
             }
         }
     }
-
-    fn opaque(&self, routes: Vec<api::OpaqueRoute>) -> Opaque {
-        let Some(route) = routes.into_iter().next() else {
-            return Opaque {
-                labels: self.parent.clone(),
-                refused: Some("no route".to_owned()),
-                backends: Distribution::Empty,
-            };
-        };
-        let labels = resource_labels(&self.parent, ROUTE, route.metadata.as_ref());
-        let rule = route.rules.into_iter().next().unwrap_or_default();
-        let mut refused = rule.filters.into_iter().filter_map(|f| f.kind).map(|kind| match kind {
-            api::opaque_route::filter::Kind::Invalid(invalid) => invalid.message,
-            api::opaque_route::filter::Kind::Forbidden(_) => name_of(route.metadata.as_ref()),
-        });
-        let refused = refused.next_back();
-        let backends = rule.backends.map_or(Choices::Empty, opaque_choices);
-        Opaque { refused, backends: self.distribution(backends, &labels), labels }
-    }
-
-    fn tls(&self, routes: Vec<api::TlsRoute>) -> Opaque {
-        let Some(route) = routes.into_iter().next() else {
-            return Opaque {
-                labels: self.parent.clone(),
-                refused: Some("no route".to_owned()),
-                backends: Distribution::Empty,
-            };
-        };
-        let labels = resource_labels(&self.parent, ROUTE, route.metadata.as_ref());
-        let rule = route.rules.into_iter().next().unwrap_or_default();
-        let mut refused = rule.filters.into_iter().filter_map(|f| f.kind).map(|kind| match kind {
-            api::tls_route::filter::Kind::Invalid(invalid) => invalid.message,
-            api::tls_route::filter::Kind::Forbidden(_) => name_of(route.metadata.as_ref()),
-        });
-        let refused = refused.next_back();
-        let backends = rule.backends.map_or(Choices::Empty, tls_choices);
-        Opaque { refused, backends: self.distribution(backends, &labels), labels }
-    }
 }
 
 /// The distributions of all kinds of routes have one shape and different types.
@@ -222,8 +186,8 @@ macro_rules! choices {
         fn $name(distribution: api::$module::Distribution) -> Choices {
             use api::$module::distribution::Kind;
             let choice = |backend: api::$module::RouteBackend, weight| {
-                let filters = $filters(backend.filters);
-                Choice { backend: backend.backend, filters, weight }
+                let (filters, refused) = $filters(backend.filters, backend.backend.as_ref());
+                Choice { backend: backend.backend, filters, refused, weight }
             };
             match distribution.kind {
                 None | Some(Kind::Empty(_)) => Choices::Empty,
@@ -238,10 +202,14 @@ macro_rules! choices {
         }
     };
 }
-choices!(http_choices, http_route, http::filters);
-choices!(grpc_choices, grpc_route, http::grpc_filters);
-choices!(opaque_choices, opaque_route, |_| Vec::new());
-choices!(tls_choices, tls_route, |_| Vec::new());
+choices!(http_choices, http_route, |filters, _| (http::filters(filters), None));
+choices!(grpc_choices, grpc_route, |filters, _| (http::grpc_filters(filters), None));
+choices!(opaque_choices, opaque_route, |filters: Vec<_>, backend: Option<&api::Backend>| {
+    (Vec::new(), connections::opaque_refusal(&filters, backend.and_then(|backend| backend.metadata.as_ref())))
+});
+choices!(tls_choices, tls_route, |filters: Vec<_>, backend: Option<&api::Backend>| {
+    (Vec::new(), connections::tls_refusal(&filters, backend.and_then(|backend| backend.metadata.as_ref())))
+});
 
 /// Label names for a resource: group, kind, namespace, name, port, section.
 type ResourceNames = [&'static str; 6];

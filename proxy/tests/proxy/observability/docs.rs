@@ -57,7 +57,7 @@ fn page(described: &[Description]) -> String {
 }
 
 /// A proxy in front of an application, and a client's before it, after all kinds of traffic.
-async fn busy() -> [Proxy; 2] {
+async fn busy() -> [Proxy; 3] {
     let (mesh, app) = (Mesh::new().await, app::http().await);
     let log = Some(Box::new(std::io::sink()) as Box<dyn std::io::Write + Send>);
     let settings = [("ACCESS_LOG", "json")];
@@ -73,7 +73,7 @@ async fn busy() -> [Proxy; 2] {
         get(server.plain().await, version, "/").await;
     }
     crate::peers::exchange(&mut server.plain().await, "GET / HTTP/1.1\r\n\r\n", "").await;
-    [client, server]
+    [client, server, crate::tls::busy().await]
 }
 
 /// The label names of every series in a scrape, by family.

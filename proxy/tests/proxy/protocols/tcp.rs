@@ -133,7 +133,7 @@ async fn a_port_that_speaks_tls_of_its_own_is_passed_through_both_proxies() {
 }
 
 /// A ClientHello with this server name, as rustls makes it.
-fn client_hello(name: &str) -> Vec<u8> {
+pub(crate) fn client_hello(name: &str) -> Vec<u8> {
     let mut body = vec![3, 3];
     body.extend([7; 32]);
     body.extend([0, 0, 2, 0x13, 1, 1, 0]);

@@ -151,6 +151,7 @@ proptest::proptest! {
             &include_bytes!("../../../../../fuzz/seeds/policy/outbound-detect")[..],
             include_bytes!("../../../../../fuzz/seeds/policy/outbound-http2"),
             include_bytes!("../../../../../fuzz/seeds/policy/outbound-grpc"),
+            include_bytes!("../../../../../fuzz/seeds/policy/outbound-tls"),
         ] {
             let mut bytes = seed.to_vec();
             let len = bytes.len();
