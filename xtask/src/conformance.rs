@@ -20,11 +20,11 @@ pub(crate) fn run(task: &Conformance) -> Result<()> {
     let Conformance::Api { record } = task;
     let folder = binaries::build_all()?;
     let mut real = cargo();
-    real.args(["test", "-p", "mesh-conformance", "--test", "real", "--", "--ignored", "--nocapture"]);
+    real.args(["test", "--workspace", "--test", "real", "--", "--ignored", "--nocapture"]);
     real.env("ISTHMUS_KUBE_BINARIES", folder);
     if *record {
         real.env("ISTHMUS_REGENERATE", "1");
     }
     call(&mut real)?;
-    call(cargo().args(["test", "-p", "mesh-conformance", "--test", "sandbox"]))
+    call(cargo().args(["test", "--workspace", "--test", "sandbox"]))
 }
