@@ -52,11 +52,11 @@ impl RecvBody {
         Poll::Ready(last)
     }
 
-    /// Whether nothing more comes.
+    /// Whether nothing more comes. An end that came in a frame of its own is still to be read.
     pub fn is_end_stream(&self) -> bool {
         self.state.as_ref().is_none_or(|state| {
             let stream = &state.borrow().streams[self.key];
-            stream.receiving == Receiving::Ended && stream.is_read_up()
+            stream.receiving == Receiving::Ended && stream.is_read_up() && !stream.ends_apart
         })
     }
 

@@ -144,7 +144,7 @@ impl State {
             self.release_connection(len);
             return self.bad(key, code);
         }
-        let (padding, read) = (len - content.len(), stream.reader);
+        let (padding, read, content_len) = (len - content.len(), stream.reader, content.len());
         if read && !content.is_empty() {
             match payload {
                 Payload::Borrowed(bytes) => stream.push_copy(&bytes[content]),
@@ -153,6 +153,7 @@ impl State {
         }
         if ends {
             stream.receiving = Receiving::Ended;
+            stream.ends_apart = content_len == 0 && stream.expected.is_none();
         }
         wake(&mut stream.data_waker);
         // What nobody reads takes none of the connection's window; that of the stream stays closed.

@@ -60,6 +60,9 @@ pub(crate) struct Stream {
     pub(crate) head_came: bool,
     /// Whether it is a request that nobody has taken.
     pub(crate) untaken: bool,
+    /// Whether the end came in an empty frame of its own. Some gRPC servers do not take it with the head: it goes on as it
+    /// came.
+    pub(crate) ends_apart: bool,
     /// The size of the request's head.
     pub(crate) head_size: usize,
     pub(crate) informational: Vec<(StatusCode, HeaderMap)>,

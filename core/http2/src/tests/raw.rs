@@ -4,6 +4,7 @@ use super::{echo, run, serve, settle};
 use crate::frame::{HEADER, Head, PREFACE, flag, kind};
 use crate::hpack::{Decoder, Encoder, Field};
 use crate::{Code, Error, Server, Settings};
+use std::future::poll_fn;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
 /// Headers and payloads.
@@ -348,5 +349,22 @@ fn data_on_its_way_to_streams_that_we_have_reset_long_ago_is_left_aside() {
         let said = frames(&said);
         assert!(said.iter().any(|(head, _)| (head.kind, head.id) == (kind::HEADERS, 201)));
         assert!(!said.iter().any(|(_, payload)| payload == &Code::STREAM_CLOSED.0.to_be_bytes()));
+    });
+}
+
+#[test]
+fn an_end_in_a_frame_of_its_own_is_read_before_it_is_known() {
+    run(async {
+        let (mut near, far) = duplex(1 << 16);
+        let apart = [get(1, false), frame(kind::DATA, flag::END_STREAM, 1, &[])].concat();
+        near.write_all(&[hello(), apart, get(3, true)].concat()).await.unwrap();
+        let mut server = Server::new(far, Settings::default());
+        let (apart, _first) = server.accept().await.unwrap().unwrap();
+        let (with_head, _second) = server.accept().await.unwrap().unwrap();
+        assert!(with_head.body().is_end_stream());
+        let mut body = apart.into_body();
+        assert!(!body.is_end_stream());
+        assert!(poll_fn(|cx| body.poll_frame(cx)).await.is_none());
+        assert!(body.is_end_stream());
     });
 }

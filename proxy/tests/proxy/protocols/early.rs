@@ -1,12 +1,13 @@
-//! Answers that are complete before the request is.
+//! Answers that are complete before the request is, and requests that end right after their head.
 
 use super::pair;
 use crate::app::bind;
 use crate::harness::LIMIT;
-use crate::peers::frame;
+use crate::peers::{self, frame};
 use bytes::Bytes;
 use h2::client::SendRequest;
-use http::Request;
+use h2::server::SendResponse;
+use http::{Request, Response};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -99,5 +100,26 @@ async fn an_early_answer_arrives_whole_however_slowly_it_is_read() {
     }
     for proxy in [&client, &server] {
         proxy.until_metric("response_total", &["grpc_status=\"8\""]).await;
+    }
+}
+
+/// Servers of gRPC know the end of a request without messages by a frame of its own, and may not know it otherwise.
+#[tokio::test]
+async fn an_empty_request_that_ends_apart_from_its_head_does_so_at_the_server_too() {
+    let app = peers::http2(|request, mut respond: SendResponse<Bytes>| async move {
+        let status = if request.body().is_end_stream() { 204 } else { 200 };
+        respond.send_response(Response::builder().status(status).body(()).unwrap(), true).unwrap();
+    });
+    let (client, _server) = pair(app.await).await;
+    let (mut sender, connection) = h2::client::handshake(client.out().await).await.unwrap();
+    tokio::spawn(connection);
+    for apart in [true, false].repeat(10) {
+        let request = Request::post("http://web.shop/p.S/M").body(()).unwrap();
+        let (response, mut stream) = sender.send_request(request, !apart).unwrap();
+        if apart {
+            stream.send_data(Bytes::new(), true).unwrap();
+        }
+        let response = timeout(LIMIT, response).await.unwrap().unwrap();
+        assert_eq!(response.status(), if apart { 200 } else { 204 });
     }
 }

@@ -47,9 +47,11 @@ pub(crate) fn command(program: impl AsRef<Path>, args: &[&str]) -> Command {
     command
 }
 
-/// Runs a command beside the client; answers with its standard output, or with all it said.
+/// Runs a command beside the client, a minute at most; answers with its standard output, or with all it said.
 pub(crate) fn run(program: impl AsRef<Path>, args: &[&str]) -> Result<String, String> {
-    pair().client.output(command(program, args)).map_err(|error| format!("{error:#}"))
+    let mut limited = command("timeout", &["60"]);
+    limited.arg(program.as_ref()).args(args);
+    pair().client.output(limited).map_err(|error| format!("{error:#}"))
 }
 
 /// Starts a program beside the server.
