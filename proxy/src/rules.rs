@@ -28,8 +28,7 @@ pub fn host_match(host: http_route::HostMatch) -> Result<HostMatch, ConvertError
     match host.r#match.ok_or(ConvertError::Unknown("host"))? {
         Match::Exact(name) => Ok(HostMatch::Exact(name.to_ascii_lowercase())),
         Match::Suffix(Suffix { reverse_labels }) => {
-            let labels: Vec<_> = reverse_labels.into_iter().rev().collect();
-            Ok(HostMatch::Suffix(labels.join(".").to_ascii_lowercase()))
+            Ok(HostMatch::Suffix(joined(reverse_labels).to_ascii_lowercase()))
         }
     }
 }
@@ -47,11 +46,14 @@ pub fn sni_match(sni: tls_route::SniMatch) -> Result<HostMatch, ConvertError> {
     };
     match sni.r#match.ok_or(ConvertError::Unknown("server name"))? {
         Match::Exact(exact) => name(&exact).map(HostMatch::Exact),
-        Match::Suffix(Suffix { reverse_labels }) => {
-            let labels: Vec<_> = reverse_labels.into_iter().rev().collect();
-            name(&labels.join(".")).map(HostMatch::Suffix)
-        }
+        Match::Suffix(Suffix { reverse_labels }) => name(&joined(reverse_labels)).map(HostMatch::Suffix),
     }
+}
+
+/// A name of these labels, which the API has in reverse.
+fn joined(mut reverse_labels: Vec<String>) -> String {
+    reverse_labels.reverse();
+    reverse_labels.join(".")
 }
 
 /// A match of an HTTP route.

@@ -119,7 +119,8 @@ impl State {
             self.measure(len);
         }
         let ends = head.has(flag::END_STREAM);
-        if content.is_empty() && !ends {
+        let empty = content.is_empty();
+        if empty && !ends {
             self.spend(Kind::EmptyData)?;
         }
         let Some(key) = self.streams.find(head.id) else {
@@ -144,8 +145,8 @@ impl State {
             self.release_connection(len);
             return self.bad(key, code);
         }
-        let (padding, read, content_len) = (len - content.len(), stream.reader, content.len());
-        if read && !content.is_empty() {
+        let (padding, read) = (len - content.len(), stream.reader);
+        if read && !empty {
             match payload {
                 Payload::Borrowed(bytes) => stream.push_copy(&bytes[content]),
                 Payload::Owned(bytes) => stream.push(bytes.slice(content)),
@@ -153,7 +154,7 @@ impl State {
         }
         if ends {
             stream.receiving = Receiving::Ended;
-            stream.ends_apart = content_len == 0 && stream.expected.is_none();
+            stream.ends_apart = empty && stream.expected.is_none();
         }
         wake(&mut stream.data_waker);
         // What nobody reads takes none of the connection's window; that of the stream stays closed.

@@ -9,7 +9,7 @@ mod verdict;
 use super::Outbound;
 use super::balancer::Use;
 use super::discovery::SnapshotReceiver;
-use super::metrics::{BackendMetrics, Ended, OutboundMetrics, ParentMetrics, RouteMetrics};
+use super::metrics::{BackendMetrics, Ended, OutboundMetrics, ParentMetrics, RouteMetrics, named};
 use super::policy::{Distribution, Http as HttpPolicy, HttpRule, Protocol, RouteBackend, Snapshot, Terms};
 use crate::body::Body;
 use crate::error::{Error, is_grpc};
@@ -21,7 +21,6 @@ use ::http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use account::Route;
 pub use attempt::RetrySafe;
 use attempt::{Client, KEPT, Template};
-use mesh_metrics::Labels;
 use mesh_net::Http;
 use mesh_rules::{ShortCircuit, apply_request, apply_response};
 use mesh_types::headers;
@@ -265,7 +264,8 @@ impl Service {
             routes.clear();
         }
         let hostname = hostname.map(ToOwned::to_owned);
-        let metrics = self.outbound.common.metrics.route(&named(&rule.labels, hostname.as_ref()), rule.grpc);
+        let metrics =
+            self.outbound.common.metrics.route(&named(&rule.labels, hostname.as_deref()), rule.grpc);
         let found = ResolvedRule { rule: Arc::clone(rule), hostname, metrics, backends: RefCell::default() };
         routes.push(Rc::new(found));
         Rc::clone(&routes[routes.len() - 1])
@@ -288,7 +288,7 @@ impl Service {
         if let Some((_, found)) = backends.iter().find(|(known, _)| std::ptr::eq(*known, key)) {
             return Rc::clone(found);
         }
-        let labels = named(&backend.labels, route.hostname.as_ref());
+        let labels = named(&backend.labels, route.hostname.as_deref());
         let metrics = self.outbound.common.metrics.backend(&labels, route.rule.grpc);
         let metrics = Rc::new(metrics);
         backends.push((key, Rc::clone(&metrics)));
@@ -302,11 +302,6 @@ fn lost_its_connection(attempt: &Result<Answer, Error>) -> bool {
         Ok(answer) => answer.response.headers().get(&RETRY_SAFE).is_some_and(|said| said != "true"),
         Err(error) => matches!(error, Error::Request(_) | Error::NotSent(_) | Error::Dropped(_)),
     }
-}
-
-/// Labels with the host, where metrics name it.
-fn named(labels: &Labels, hostname: Option<&String>) -> Labels {
-    hostname.map_or_else(|| labels.clone(), |name| labels.with("hostname", name.clone()))
 }
 
 impl Handler for Service {

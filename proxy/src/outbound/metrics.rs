@@ -186,3 +186,8 @@ fn pairs(labels: &Labels) -> impl Iterator<Item = (String, String)> + '_ {
 fn error_labels(target: &str, error: &Error) -> Labels {
     Labels::from_iter([("error", error.label())]).with("target_addr", target.to_owned())
 }
+
+/// Labels with the host, where metrics name it.
+pub(super) fn named(labels: &Labels, hostname: Option<&str>) -> Labels {
+    hostname.map_or_else(|| labels.clone(), |name| labels.with("hostname", name.to_owned()))
+}

@@ -1,5 +1,6 @@
 //! Routes of connections.
 
+use super::named;
 use crate::error::Error;
 use mesh_metrics::{Counter, CounterFamily, Labels, Registry};
 use std::net::SocketAddr;
@@ -70,7 +71,7 @@ impl TlsRouteFamilies {
     }
 
     pub(super) fn route(&self, labels: &Labels, hostname: Option<&str>) -> TlsRouteMetrics {
-        let labels = hostname.map_or_else(|| labels.clone(), |name| labels.with("hostname", name.to_owned()));
+        let labels = named(labels, hostname);
         TlsRouteMetrics { open: self.open.get(&labels), close: self.close.clone(), labels }
     }
 }

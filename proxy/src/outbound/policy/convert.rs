@@ -186,7 +186,8 @@ macro_rules! choices {
         fn $name(distribution: api::$module::Distribution) -> Choices {
             use api::$module::distribution::Kind;
             let choice = |backend: api::$module::RouteBackend, weight| {
-                let (filters, refused) = $filters(backend.filters, backend.backend.as_ref());
+                let of = backend.backend.as_ref().and_then(|backend| backend.metadata.as_ref());
+                let (filters, refused) = $filters(backend.filters, of);
                 Choice { backend: backend.backend, filters, refused, weight }
             };
             match distribution.kind {
@@ -204,12 +205,10 @@ macro_rules! choices {
 }
 choices!(http_choices, http_route, |filters, _| (http::filters(filters), None));
 choices!(grpc_choices, grpc_route, |filters, _| (http::grpc_filters(filters), None));
-choices!(opaque_choices, opaque_route, |filters: Vec<_>, backend: Option<&api::Backend>| {
-    (Vec::new(), connections::opaque_refusal(&filters, backend.and_then(|backend| backend.metadata.as_ref())))
+choices!(opaque_choices, opaque_route, |filters: Vec<_>, of| {
+    (Vec::new(), connections::opaque_refusal(&filters, of))
 });
-choices!(tls_choices, tls_route, |filters: Vec<_>, backend: Option<&api::Backend>| {
-    (Vec::new(), connections::tls_refusal(&filters, backend.and_then(|backend| backend.metadata.as_ref())))
-});
+choices!(tls_choices, tls_route, |filters: Vec<_>, of| (Vec::new(), connections::tls_refusal(&filters, of)));
 
 /// Label names for a resource: group, kind, namespace, name, port, section.
 type ResourceNames = [&'static str; 6];

@@ -92,33 +92,29 @@ impl Choice {
     }
 }
 
-/// What the first filter of an opaque route, or of a backend of one, says of connections.
-pub(super) fn opaque_refusal(
-    filters: &[api::opaque_route::Filter],
-    route: Option<&Metadata>,
-) -> Option<Refusal> {
-    use api::opaque_route::filter::Kind;
-    filters.first().map(|filter| match &filter.kind {
-        Some(Kind::Invalid(invalid)) => Refusal::Invalid(invalid.message.clone()),
-        Some(Kind::Forbidden(_)) => Refusal::Forbidden(name_of(route)),
-        None => unknown(),
-    })
+/// The filters of both kinds of routes have one shape and different types.
+macro_rules! refusal {
+    ($(#[$doc:meta])* $name:ident, $module:ident) => {
+        $(#[$doc])*
+        pub(super) fn $name(filters: &[api::$module::Filter], of: Option<&Metadata>) -> Option<Refusal> {
+            use api::$module::filter::Kind;
+            filters.first().map(|filter| match &filter.kind {
+                Some(Kind::Invalid(invalid)) => Refusal::Invalid(invalid.message.clone()),
+                Some(Kind::Forbidden(_)) => Refusal::Forbidden(name_of(of)),
+                // One that we do not know could be one that refuses.
+                None => Refusal::Invalid("a filter of the route is invalid".to_owned()),
+            })
+        }
+    };
 }
-
-/// What the first filter of a TLS route, or of a backend of one, says of connections.
-pub(super) fn tls_refusal(filters: &[api::tls_route::Filter], route: Option<&Metadata>) -> Option<Refusal> {
-    use api::tls_route::filter::Kind;
-    filters.first().map(|filter| match &filter.kind {
-        Some(Kind::Invalid(invalid)) => Refusal::Invalid(invalid.message.clone()),
-        Some(Kind::Forbidden(_)) => Refusal::Forbidden(name_of(route)),
-        None => unknown(),
-    })
-}
-
-/// A filter that we do not know could be one that refuses.
-fn unknown() -> Refusal {
-    Refusal::Invalid("a filter of the route is invalid".to_owned())
-}
+refusal!(
+    /// What the first filter of an opaque route, or of a backend of one, says of connections.
+    opaque_refusal, opaque_route
+);
+refusal!(
+    /// What the first filter of a TLS route, or of a backend of one, says of connections.
+    tls_refusal, tls_route
+);
 
 #[cfg(test)]
 mod tests;
