@@ -181,16 +181,12 @@ impl Acceptor {
 
 /// Errors of accept(2): those of the network belong to one connection, the others to us or to the machine.
 fn classify(error: &io::Error) -> Failure {
-    const EMFILE: i32 = 24;
-    const ENFILE: i32 = 23;
-    const ENOMEM: i32 = 12;
-    const ENOBUFS: i32 = 105;
     const EPROTO: i32 = 71;
     const EPERM: i32 = 1;
+    if let Some(shortage) = mesh_net::shortage(error) {
+        return Failure::Want(shortage);
+    }
     match (error.raw_os_error(), error.kind()) {
-        (Some(EMFILE), _) => Failure::Want("too many open files"),
-        (Some(ENFILE), _) => Failure::Want("too many open files in the system"),
-        (Some(ENOMEM | ENOBUFS), _) => Failure::Want("out of memory"),
         // A firewall forbade this one (accept(2)).
         (Some(EPROTO | EPERM), _) => Failure::Connection,
         (
@@ -215,8 +211,6 @@ mod tests {
     fn only_what_has_run_out_is_waited_for() {
         let failure = |errno| classify(&io::Error::from_raw_os_error(errno));
         assert_eq!(failure(24), Failure::Want("too many open files"));
-        assert_eq!(failure(23), Failure::Want("too many open files in the system"));
-        assert_eq!(failure(105), Failure::Want("out of memory"));
         for errno in [103, 104, 71, 113] {
             assert_eq!(failure(errno), Failure::Connection, "{errno}");
         }

@@ -323,6 +323,12 @@ impl Error {
         response.headers_mut().insert(headers::RETRY_SAFE, HeaderValue::from_static(said));
     }
 
+    /// What this proxy had none left of, if that is why it could not connect: the endpoint has no part in it.
+    pub fn shortage(&self) -> Option<&'static str> {
+        let Self::Connect { source, .. } = self else { return None };
+        mesh_net::shortage(source)
+    }
+
     /// The code with which a body that failed is told to an HTTP/2 peer.
     pub fn reset_code(&self) -> Option<Code> {
         let (Self::Body(cause) | Self::Request(cause)) = self else { return None };

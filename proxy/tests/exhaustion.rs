@@ -12,24 +12,53 @@ mod destinations;
 #[path = "proxy/harness.rs"]
 mod harness;
 
-use harness::{Proxy, get};
+use destinations::{endpoint, opaque};
+use harness::{CLIENT, Mesh, Proxy, Setup, get};
 use http::Version;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::io::{Read as _, Write as _};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+
+/// The limit is the process's: held by the test that changes it.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// The limit as it was, which comes back in the end.
+struct Limited {
+    before: Rlimit,
+    taken: Vec<std::fs::File>,
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        self.taken.clear();
+        setrlimit(Resource::Nofile, self.before).unwrap();
+    }
+}
 
 /// Leaves this process `free` more descriptors than it has open.
-fn leave(free: u64) {
+fn leave(free: usize) -> Limited {
     let open = std::fs::read_dir("/proc/self/fd").unwrap().count() as u64;
-    let limit = Rlimit { current: Some(open + free), ..getrlimit(Resource::Nofile) };
-    setrlimit(Resource::Nofile, limit).unwrap();
+    let before = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(open + 100), ..before }).unwrap();
+    // The limit is on the numbers of descriptors, some of which are free: all are taken, and some given back.
+    let mut taken = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        taken.push(file);
+    }
+    taken.truncate(taken.len() - free);
+    Limited { before, taken }
 }
 
 #[tokio::test]
 async fn without_descriptors_a_proxy_waits_and_then_goes_on() {
+    let _turn = TURN.lock().await;
     let settings = [("ISTHMUS_MAX_CONNECTIONS", "1000000")];
     let proxy = Proxy::start(app::http().await, &settings).await;
     assert_eq!(get(proxy.plain().await, Version::HTTP_11, "/").await.status(), 200);
-    leave(10);
+    let _limited = leave(10);
     // The clients take what is left; what they have opened then waits in the backlog.
     let to = ("127.0.0.1", proxy.inbound);
     let mut clients = Vec::new();
@@ -57,4 +86,45 @@ async fn without_descriptors_a_proxy_waits_and_then_goes_on() {
         }
     };
     proxy.until("served again", served).await;
+}
+
+#[tokio::test]
+async fn an_endpoint_is_not_ejected_for_the_want_of_descriptors_here() {
+    const WEB: &str = "web.shop.svc.cluster.local:80";
+    const VIRTUAL: &str = "10.43.0.9:80";
+    let _turn = TURN.lock().await;
+    let app = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = app.local_addr().unwrap();
+    // It wants descriptors of the same process, and tries again where there are none.
+    std::thread::spawn(move || {
+        app.incoming().flatten().for_each(|client| answer(client).unwrap_or_default())
+    });
+    let mesh = Mesh::new().await;
+    mesh.destinations.set_policy(VIRTUAL, opaque(WEB)).await;
+    mesh.destinations.set_endpoints(WEB, vec![endpoint(address)]).await;
+    let outbound = VIRTUAL.parse().unwrap();
+    let proxy = mesh.proxy(Setup { identity: CLIENT, outbound, ..Setup::default() }).await;
+    let exchange = |mut client: TcpStream| async move {
+        client.write_all(b"?").await?;
+        client.read_u8().await
+    };
+    assert_eq!(exchange(proxy.out().await).await.unwrap(), b'!');
+    // One for the client and one for what the proxy accepts. What earlier exchanges give back late comes on top.
+    let mut limited = leave(2);
+    for _ in 0..20 {
+        if exchange(proxy.out().await).await.is_err() {
+            break;
+        }
+        drop(limited);
+        limited = leave(2);
+    }
+    exchange(proxy.out().await).await.unwrap_err();
+    drop(limited);
+    assert_eq!(exchange(proxy.out().await).await.unwrap(), b'!');
+}
+
+/// An application's answer to one byte.
+fn answer(mut client: std::net::TcpStream) -> std::io::Result<()> {
+    client.read_exact(&mut [0])?;
+    client.write_all(b"!")
 }

@@ -11,7 +11,7 @@ mod transport_header;
 
 pub use copy::{CopyError, Direction, End, copy_bidirectional};
 pub use detect::{ClientHello, Http, Parse, Sniffed, client_hello, http, sniff};
-pub use files::raise_open_files;
+pub use files::{raise_open_files, shortage};
 pub use original_dst::OriginalDst;
 pub use prefixed::PrefixedIo;
 pub use socket::{SocketOptions, connect, is_own_address, listen, normalize};

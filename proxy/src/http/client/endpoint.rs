@@ -104,6 +104,9 @@ impl Connect for ToEndpoint {
             Ok(_) => {
                 self.health.connected(admission, now);
             }
+            Err(error) if admission == Admission::Normal && error.shortage().is_some() => {
+                tracing::debug!(endpoint = %self.transport.dial, %error, "not connected, by no fault of the endpoint");
+            }
             Err(error) => {
                 if self.health.not_connected(admission, now) {
                     tracing::info!(endpoint = %self.transport.dial, %error, "endpoint does not answer");
