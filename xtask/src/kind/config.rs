@@ -66,26 +66,47 @@ fn available() -> Result<Vec<String>> {
 }
 
 impl Wanted {
-    /// What kind is told: the file as it is for an image that brings a network plugin of its own; without one for ours.
+    /// What kind is told: the file as it is for images of kind's own; for ours what they lack and what suits them is said
+    /// beside it.
     pub(crate) fn rendered(&self, own_image: bool) -> Result<String> {
         let file = path(&self.config);
         let text =
             std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        if own_image { without_network_plugin(&text) } else { Ok(text) }
+        if own_image { for_own_image(&text) } else { Ok(text) }
     }
 }
 
-fn without_network_plugin(text: &str) -> Result<String> {
+/// Our image has a network plugin already. A control plane of one node has nobody to elect a leader from: one that misses
+/// its lease for once, on a machine that is busy, would end and be away for half a minute. And these clusters are not
+/// meant to outlive the machine, so that etcd need not wait for its disk.
+const OF_CONTROL_PLANES: &str = r#"
+kubeadmConfigPatches:
+  - |
+    kind: ClusterConfiguration
+    controllerManager:
+      extraArgs:
+        leader-elect: "false"
+    scheduler:
+      extraArgs:
+        leader-elect: "false"
+    etcd:
+      local:
+        extraArgs:
+          unsafe-no-fsync: "true"
+"#;
+
+fn for_own_image(text: &str) -> Result<String> {
     let section = "\nnetworking:\n";
     if !text.contains(section) {
         bail!("a kind configuration names its subnets under `networking:`");
     }
-    Ok(text.replacen(section, &format!("{section}  disableDefaultCNI: true\n"), 1))
+    let text = text.replacen(section, &format!("{section}  disableDefaultCNI: true\n"), 1);
+    Ok(text + OF_CONTROL_PLANES)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Wanted, wanted, without_network_plugin};
+    use super::{Wanted, for_own_image, wanted};
 
     fn names(clusters: &[&str], config: Option<&str>) -> Vec<(String, String)> {
         let clusters: Vec<String> = clusters.iter().map(|&c| c.to_owned()).collect();
@@ -116,9 +137,11 @@ mod tests {
         for name in super::available().unwrap() {
             let wanted = Wanted { name: name.clone(), config: name };
             let rendered = wanted.rendered(true).unwrap();
-            assert_eq!(rendered.matches("disableDefaultCNI: true").count(), 1);
-            assert!(!wanted.rendered(false).unwrap().contains("disableDefaultCNI"));
+            for ours in ["disableDefaultCNI: true", "kubeadmConfigPatches:"] {
+                assert_eq!(rendered.matches(ours).count(), 1);
+                assert!(!wanted.rendered(false).unwrap().contains(ours));
+            }
         }
-        assert!(without_network_plugin("kind: Cluster\n").is_err());
+        assert!(for_own_image("kind: Cluster\n").is_err());
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader};
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub(crate) fn start() -> Result<()> {
     let log = std::fs::File::create(state("keeper.log"))?;
     // It leads a session of its own: it outlives the terminal too, and what it starts ends with it.
     let child = Command::new("setsid")
-        .arg(std::env::current_exe()?)
+        .arg(this_program()?)
         .args(["kind", "keep"])
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
@@ -39,6 +39,14 @@ pub(crate) fn start() -> Result<()> {
         .spawn()
         .context("cannot start the keeper")?;
     std::fs::write(pid_file(), child.id().to_string()).context("cannot write the keeper's process id")
+}
+
+/// The path of this program. Where cargo has built it anew since, the kernel tells the path of what is gone, with a note;
+/// the new one will do.
+fn this_program() -> Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    let gone = path.to_str().and_then(|path| path.strip_suffix(" (deleted)"));
+    Ok(gone.map_or_else(|| path.clone(), PathBuf::from))
 }
 
 /// Ends the process and those it started.
@@ -54,7 +62,7 @@ pub(crate) fn runs() -> bool {
     engine::pid_of(&pid_file(), PROGRAM).is_some()
 }
 
-fn pid_file() -> std::path::PathBuf {
+fn pid_file() -> PathBuf {
     state("keeper.pid")
 }
 
