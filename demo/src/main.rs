@@ -13,6 +13,7 @@ mod web;
 use clap::{Args, Parser, Subcommand};
 use mesh_runtime::{LogFormat, Shutdown, init_tracing, termination_signal};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 use tracing::{error, info};
@@ -65,13 +66,14 @@ async fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     let shutdown = Shutdown::new();
-    let part = run(cli.part, cli.place, &shutdown);
+    let mut part = pin!(run(cli.part, cli.place, &shutdown));
     let result = tokio::select! {
-        result = part => result,
+        result = &mut part => result,
         signal = termination_signal() => {
             info!(signal, "draining");
-            shutdown.drain(DRAIN).await;
-            Ok(ExitCode::SUCCESS)
+            // Some parts serve in tasks, others themselves: both finish what they have.
+            let (ended, _) = tokio::join!(tokio::time::timeout(DRAIN, part), shutdown.drain(DRAIN));
+            ended.unwrap_or(Ok(ExitCode::SUCCESS))
         }
     };
     result.unwrap_or_else(|error| {
