@@ -211,6 +211,8 @@ mod tests {
     fn only_what_has_run_out_is_waited_for() {
         let failure = |errno| classify(&io::Error::from_raw_os_error(errno));
         assert_eq!(failure(24), Failure::Want("too many open files"));
+        assert_eq!(failure(23), Failure::Want("too many open files in the system"));
+        assert_eq!(failure(105), Failure::Want("out of memory"));
         for errno in [103, 104, 71, 113] {
             assert_eq!(failure(errno), Failure::Connection, "{errno}");
         }

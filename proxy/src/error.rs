@@ -323,10 +323,9 @@ impl Error {
         response.headers_mut().insert(headers::RETRY_SAFE, HeaderValue::from_static(said));
     }
 
-    /// What this proxy had none left of, if that is why it could not connect: the endpoint has no part in it.
-    pub fn shortage(&self) -> Option<&'static str> {
-        let Self::Connect { source, .. } = self else { return None };
-        mesh_net::shortage(source)
+    /// Whether this proxy could not connect for want of something of its own: the endpoint has no part in it.
+    pub fn is_shortage(&self) -> bool {
+        matches!(self, Self::Connect { source, .. } if mesh_net::shortage(source).is_some())
     }
 
     /// The code with which a body that failed is told to an HTTP/2 peer.

@@ -104,7 +104,7 @@ impl Connect for ToEndpoint {
             Ok(_) => {
                 self.health.connected(admission, now);
             }
-            Err(error) if admission == Admission::Normal && error.shortage().is_some() => {
+            Err(error) if admission == Admission::Normal && error.is_shortage() => {
                 tracing::debug!(endpoint = %self.transport.dial, %error, "not connected, by no fault of the endpoint");
             }
             Err(error) => {
