@@ -1,8 +1,9 @@
 //! Accepting connections so that running out of something makes the proxy slower to accept, and never ends it.
 //!
 //! - A failed accept for want of descriptors or memory is waited out, longer each time, while what is open goes on.
-//! - Before it comes to that, connections beyond a limit are closed at once: a connection takes two descriptors, its own
-//!   and that of the next hop, and what was accepted must be able to go on.
+//! - Before it comes to that, connections beyond a limit are closed: a connection takes two descriptors, its own and that of
+//!   the next hop, and what was accepted must be able to go on.
+//! - In both cases connections without a request give way, the one that has been so the longest first.
 
 use crate::drain::Drain;
 use crate::error::Error;
@@ -19,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Pauses after accepts that failed for want of something: from, to.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// How often, and how many times, a connection beyond the limit looks whether another one has given way.
+const GIVING_WAY: (Duration, usize) = (Duration::from_millis(5), 20);
 /// Between two log lines about the same want.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 /// Descriptors for listeners, control-plane connections, the admin server and the like.
@@ -129,7 +132,7 @@ impl Acceptor {
                 () = stop.cancelled() => return,
             };
             match accepted {
-                Ok(_) if self.drain.open() >= self.limit => {
+                Ok(_) if !self.has_room().await => {
                     self.refused.inc();
                     if self.may_log() {
                         let (limit, direction) = (self.limit, self.labels.get("direction"));
@@ -157,6 +160,8 @@ impl Acceptor {
                         tracing::debug!(%error, "a connection was gone before it was accepted");
                         continue;
                     }
+                    // A connection takes two.
+                    let _ = self.drain.make_room() && self.drain.make_room();
                     if self.may_log() {
                         tracing::warn!(%error, retry_in = ?pause, "accept failed, waiting");
                     }
@@ -167,6 +172,20 @@ impl Acceptor {
                 }
             }
         }
+    }
+
+    /// Whether there is room for one more connection, once another one has given way if need be.
+    async fn has_room(&self) -> bool {
+        for _ in 0..GIVING_WAY.1 {
+            if self.drain.open() < self.limit {
+                return true;
+            }
+            if !self.drain.make_room() {
+                return false;
+            }
+            tokio::time::sleep(GIVING_WAY.0).await;
+        }
+        self.drain.open() < self.limit
     }
 
     fn may_log(&mut self) -> bool {

@@ -1,15 +1,47 @@
-//! Shutting down in order: new work is told to finish, work under way may end, then whatever is left is cut.
+//! Ending connections in order. When the proxy shuts down, new work is told to finish, work under way may end, then whatever
+//! is left is cut. When descriptors run out, connections without a request give way to those that have one.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
+
+/// A connection that had a request less than this ago may have the next one on its way.
+const AT_REST: Duration = Duration::from_secs(1);
 
 /// Tells connections to finish, and waits for them. Clones share the state.
 #[derive(Clone, Debug, Default)]
 pub struct Drain {
     token: CancellationToken,
     tracker: TaskTracker,
+    resting: Arc<Resting>,
+}
+
+/// The connections without a request.
+#[derive(Debug, Default)]
+struct Resting {
+    count: AtomicUsize,
+    /// Its queue is in the order in which they came to rest.
+    leave: Notify,
+}
+
+/// Counts one of them.
+struct Rests<'a>(&'a Resting);
+
+impl<'a> Rests<'a> {
+    fn new(resting: &'a Resting) -> Self {
+        resting.count.fetch_add(1, Relaxed);
+        Self(resting)
+    }
+}
+
+impl Drop for Rests<'_> {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Relaxed);
+    }
 }
 
 /// Held by a connection while it lives.
@@ -39,6 +71,33 @@ impl Drain {
         self.token.is_cancelled()
     }
 
+    /// Resolves once a connection without a request should close: as all finish, or as the one that has rested the longest
+    /// when room is made.
+    pub async fn rest(&self) {
+        let (since, _rests) = (Instant::now(), Rests::new(&self.resting));
+        loop {
+            // Made before the look, so that nothing is missed.
+            let told = self.resting.leave.notified();
+            if self.is_draining() {
+                return;
+            }
+            told.await;
+            if since.elapsed() >= AT_REST {
+                return;
+            }
+        }
+    }
+
+    /// Descriptors have run out: has the connection close that has been without a request the longest, if that is a second
+    /// or more. Says whether any is without one; it is not closed yet.
+    pub fn make_room(&self) -> bool {
+        let any = self.resting.count.load(Relaxed) > 0;
+        if any {
+            self.resting.leave.notify_one();
+        }
+        any
+    }
+
     /// How many connections live.
     pub fn open(&self) -> usize {
         self.tracker.len()
@@ -47,6 +106,7 @@ impl Drain {
     /// Tells connections to finish.
     pub fn start(&self) {
         self.token.cancel();
+        self.resting.leave.notify_waiters();
     }
 
     /// Waits until no connection lives, for at most `limit`; says whether all ended.

@@ -92,6 +92,7 @@ impl Outbound {
         let outbound = &shared.config.outbound;
         let settings = Settings {
             tls: shared.tls.clone(),
+            drain: shared.drain.clone(),
             connect_timeout: outbound.connect_timeout,
             sockets: SocketOptions {
                 keepalive: outbound.sockets.connect_keepalive,

@@ -89,6 +89,23 @@ async fn without_descriptors_a_proxy_waits_and_then_goes_on() {
 }
 
 #[tokio::test]
+async fn without_descriptors_connections_without_a_request_give_way() {
+    let _turn = TURN.lock().await;
+    let proxy = Proxy::start(app::http().await, &[("ISTHMUS_MAX_CONNECTIONS", "1000000")]).await;
+    let mut kept = Vec::new();
+    for _ in 0..20 {
+        let mut client = proxy.plain().await;
+        client.write_all(b"GET / HTTP/1.1\r\nhost: web\r\n\r\n").await.unwrap();
+        assert_eq!(client.read_u8().await.unwrap(), b'H');
+        kept.push(client);
+    }
+    // For a client; the proxy has none for what it accepts.
+    let _limited = leave(1);
+    let response = get(proxy.plain().await, Version::HTTP_11, "/").await;
+    assert_eq!(response.status(), 200);
+}
+
+#[tokio::test]
 async fn an_endpoint_is_not_ejected_for_the_want_of_descriptors_here() {
     const WEB: &str = "web.shop.svc.cluster.local:80";
     const VIRTUAL: &str = "10.43.0.9:80";

@@ -234,21 +234,32 @@ impl Proxy {
         tokio::time::timeout(LIMIT, wait).await.unwrap_or_else(|_| panic!("never {what}"));
     }
 
-    /// Asks the admin server.
+    /// Asks the admin server, on a connection that ends with the answer: it takes few at a time.
     pub(crate) async fn admin(&self, path: &str) -> (u16, String) {
         let Ok(stream) = TcpStream::connect(self.admin).await else { return (0, String::new()) };
-        let Ok(response) = try_get(stream, Version::HTTP_11, path).await else { return (0, String::new()) };
+        let request = Request::get(path).header("host", "web.shop").header("connection", "close");
+        let request = request.body(Full::default()).unwrap();
+        let Ok(response) = send(stream, Version::HTTP_11, request).await else { return (0, String::new()) };
         let status = response.status().as_u16();
         (status, text(response).await)
     }
 
     /// Waits until a metrics line begins with `prefix` and contains all `parts`.
     pub(crate) async fn until_metric(&self, prefix: &str, parts: &[&str]) {
-        let found = || async {
-            let (_, text) = self.admin("/metrics").await;
-            text.lines().any(|line| line.starts_with(prefix) && parts.iter().all(|part| line.contains(part)))
+        let mut named = Vec::new();
+        let wait = async {
+            loop {
+                let (_, text) = self.admin("/metrics").await;
+                named = text.lines().filter(|line| line.starts_with(prefix)).map(ToOwned::to_owned).collect();
+                if named.iter().any(|line| parts.iter().all(|part| line.contains(part))) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
         };
-        self.until(&format!("a metric {prefix} with {parts:?}"), found).await;
+        if tokio::time::timeout(LIMIT, wait).await.is_err() {
+            panic!("never a metric {prefix} with {parts:?}, but {named:#?}");
+        }
     }
 
     /// A redirected plain connection.

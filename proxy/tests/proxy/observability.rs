@@ -14,7 +14,7 @@ use mesh_api::inbound::http_local_rate_limit::Limit;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// An access log that the test reads.
 #[derive(Clone, Default)]
@@ -189,12 +189,14 @@ async fn grpc_clients_are_told_that_resources_are_exhausted() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_are_closed_at_once() {
+async fn connections_beyond_the_limit_are_closed_while_the_others_have_requests() {
     let proxy = Proxy::start(app::http().await, &[("ISTHMUS_MAX_CONNECTIONS", "2")]).await;
     let request = "GET / HTTP/1.1\r\nhost: web\r\n\r\n";
     let (mut first, mut second) = (proxy.plain().await, proxy.plain().await);
+    let (begin, end) = request.split_once("host").unwrap();
     for io in [&mut first, &mut second] {
         assert!(exchange(io, request, " /").await.starts_with("HTTP/1.1 200"));
+        io.write_all(begin.as_bytes()).await.unwrap();
     }
     let mut third = proxy.plain().await;
     assert!(matches!(third.read(&mut [0; 1]).await, Ok(0) | Err(_)));
@@ -204,11 +206,28 @@ async fn connections_beyond_the_limit_are_closed_at_once() {
             &["direction=\"inbound\"", "reason=\"connection limit\""],
         )
         .await;
-    assert!(exchange(&mut first, request, " /").await.starts_with("HTTP/1.1 200"));
-    drop(first);
-    let again =
+    for io in [&mut first, &mut second] {
+        assert!(exchange(io, &format!("host{end}"), " /").await.starts_with("HTTP/1.1 200"));
+    }
+}
+
+#[tokio::test]
+async fn a_connection_without_a_request_gives_way_to_one_beyond_the_limit() {
+    let proxy = Proxy::start(app::http().await, &[("ISTHMUS_MAX_CONNECTIONS", "2")]).await;
+    let request = "GET / HTTP/1.1\r\nhost: web\r\n\r\n";
+    let (mut first, mut second) = (proxy.plain().await, proxy.plain().await);
+    for io in [&mut first, &mut second] {
+        assert!(exchange(io, request, " /").await.starts_with("HTTP/1.1 200"));
+    }
+    let served =
         || async { exchange(&mut proxy.plain().await, request, " /").await.starts_with("HTTP/1.1 200") };
-    proxy.until("served again", again).await;
+    proxy.until("served", served).await;
+    let (mut one, mut other) = ([0], [0]);
+    let closed = tokio::select! {
+        closed = first.read(&mut one) => closed,
+        closed = second.read(&mut other) => closed,
+    };
+    assert_eq!(closed.unwrap(), 0);
 }
 
 #[tokio::test]

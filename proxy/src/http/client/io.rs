@@ -1,5 +1,6 @@
 //! One connection to an endpoint: TCP, TLS where the endpoint has an identity, the transport header where it takes one.
 
+use crate::drain::Drain;
 use crate::error::Error;
 use crate::metered::Metered;
 use crate::outbound::endpoint::Transport;
@@ -7,16 +8,20 @@ use crate::outbound::metrics::{EndpointMetrics, OpenConnection};
 use mesh_net::{SessionProtocol, SocketOptions, TransportHeader};
 use mesh_tls::{Alpn, MeshTls, Sessions, TlsStream};
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// TLS may take longer than TCP: two round trips, signatures on both sides.
 const TLS_ALLOWANCE: Duration = Duration::from_secs(2);
+
+/// Between attempts while descriptors are wanted.
+const WANTING: Duration = Duration::from_millis(10);
 
 /// How long bytes to a gateway may stay unacknowledged: between clusters, packets vanish without a word.
 const GATEWAY_USER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,6 +30,8 @@ const GATEWAY_USER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Settings {
     /// Our credentials.
     pub(crate) tls: MeshTls,
+    /// Connections that can give way to others.
+    pub(crate) drain: Drain,
     /// Limit for TCP.
     pub(crate) connect_timeout: Duration,
     /// Socket options.
@@ -84,17 +91,12 @@ impl Connector {
         session: Option<SessionProtocol>,
     ) -> Result<PeerIo, Error> {
         let addr = to.dial;
-        let limit = self.settings.connect_timeout;
         let mut options = self.settings.sockets;
         if to.authority.is_some() {
             let patience = options.user_timeout.unwrap_or(GATEWAY_USER_TIMEOUT);
             options.user_timeout = Some(patience.min(GATEWAY_USER_TIMEOUT));
         }
-        let tcp = match timeout(limit, mesh_net::connect(addr, &options)).await {
-            Ok(Ok(tcp)) => tcp,
-            Ok(Err(source)) => return Err(Error::Connect { addr, source }),
-            Err(_) => return Err(Error::ConnectTimeout { addr, after: limit }),
-        };
+        let tcp = self.dial(addr, &options).await?;
         let io = Metered::new(tcp, self.metrics.read.clone(), self.metrics.written.clone());
         let Some((_, name)) = &to.tls else { return Ok(PeerIo::new(Io::Plain(io), &self.metrics)) };
         let failed = |reason: String| Error::Tls { addr, reason };
@@ -104,7 +106,7 @@ impl Connector {
             .tls
             .connector_to(&self.sessions, alpn)
             .map_err(|error| failed(error.to_string()))?;
-        let limit = limit + TLS_ALLOWANCE;
+        let limit = self.settings.connect_timeout + TLS_ALLOWANCE;
         let mut io = timeout(limit, connector.connect(name.clone(), io))
             .await
             .map_err(|_| Error::ConnectTimeout { addr, after: limit })?
@@ -115,6 +117,26 @@ impl Connector {
             io.write_all(&header.encode()).await.map_err(|source| Error::Connect { addr, source })?;
         }
         Ok(PeerIo::new(Io::Tls(Box::new(io)), &self.metrics))
+    }
+
+    /// Connects. Without a descriptor it waits for that of a client's connection that has no request.
+    async fn dial(&self, addr: SocketAddr, options: &SocketOptions) -> Result<TcpStream, Error> {
+        let after = self.settings.connect_timeout;
+        let deadline = Instant::now() + after;
+        loop {
+            let connected = timeout_at(deadline, mesh_net::connect(addr, options)).await;
+            let source = match connected.map_err(|_| Error::ConnectTimeout { addr, after })? {
+                Ok(tcp) => return Ok(tcp),
+                Err(source) => source,
+            };
+            let waits = mesh_net::shortage(&source).is_some()
+                && Instant::now() + WANTING < deadline
+                && self.settings.drain.make_room();
+            if !waits {
+                return Err(Error::Connect { addr, source });
+            }
+            sleep(WANTING).await;
+        }
     }
 }
 

@@ -116,13 +116,17 @@ where
     /// The next request; `None` when there will be none.
     async fn next(&self) -> Result<Option<Asked>, ProxyError> {
         let mut head = pin!(head(&self.connection));
-        let asked = tokio::select! {
-            biased;
-            asked = &mut head => asked,
-            () = self.drain.draining() => match futures::poll!(&mut head) {
-                Poll::Ready(asked) => asked,
-                Poll::Pending => return Ok(None),
-            },
+        let asked = loop {
+            tokio::select! {
+                biased;
+                asked = &mut head => break asked,
+                () = self.drain.rest() => match futures::poll!(&mut head) {
+                    Poll::Ready(asked) => break asked,
+                    // Nothing of a request is there, or nothing will be waited for any more.
+                    Poll::Pending if self.connection.is_read_up() || self.drain.is_draining() => return Ok(None),
+                    Poll::Pending => {}
+                },
+            }
         };
         if let Err(Error::Malformed(reason)) = asked {
             let refused = Violation { status: StatusCode::BAD_REQUEST, reason };
