@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     Binaries,
     /// Build the image that nodes are made from, and print its name
     NodeImage,
+    /// Build all that `test` needs: the node image, the executables of two versions, their images
+    Prepare,
     /// Bring up clusters that can reach each other, and print how to reach them
     Up(Up),
     /// Import image archives (docker or OCI) into every node
@@ -79,6 +81,16 @@ pub(crate) struct Test {
     pub(crate) args: Vec<String>,
 }
 
+/// Makes sure that there is an image for nodes, and answers with its name.
+fn node_image() -> Result<String> {
+    let engine = engine::Engine::find_or_start()?;
+    let name = node_image::ensure(&engine)?;
+    if fleet::Fleet::read()?.is_none() {
+        engine.stop()?;
+    }
+    Ok(name)
+}
+
 /// Does it.
 pub(crate) fn run(task: &Kind) -> Result<()> {
     match task {
@@ -91,10 +103,12 @@ pub(crate) fn run(task: &Kind) -> Result<()> {
     }
     match task {
         Kind::NodeImage => {
-            let engine = engine::Engine::find_or_start()?;
-            let name = node_image::ensure(&engine)?;
-            println!("{name}");
-            if fleet::Fleet::read()?.is_none() { engine.stop() } else { Ok(()) }
+            println!("{}", node_image()?);
+            Ok(())
+        }
+        Kind::Prepare => {
+            node_image()?;
+            test::prepare()
         }
         Kind::Up(options) => clusters::up(options),
         Kind::Load { archives } => clusters::load(archives),

@@ -84,6 +84,11 @@ impl Built {
     }
 }
 
+/// Builds what [`run`] puts on clusters.
+pub(crate) fn prepare() -> Result<()> {
+    Built::build().map(|_| ())
+}
+
 /// Runs scenarios on the clusters they are for, and takes the clusters away.
 pub(crate) fn run(options: &Test) -> Result<()> {
     let rounds: Vec<Option<&str>> = match (&options.config, options.args.is_empty()) {
