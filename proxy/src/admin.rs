@@ -1,19 +1,19 @@
 //! The admin server: liveness, readiness, metrics, configuration, log level, shutdown. Also the gateway's probe, which
 //! says whether it is ready and nothing else.
 
+use crate::body::Body;
 use crate::config::{Env, redacted};
+use crate::drain::Drain;
+use crate::http::guard::Limits;
+use crate::http::server::{self, Handler};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_metrics::Registry;
 use mesh_runtime::LogHandle;
 use mesh_tls::MeshTls;
-use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -24,8 +24,8 @@ use tokio::sync::{Notify, Semaphore};
 pub const BUNDLE_KEY: &str = "ISTHMUS_TRUST_BUNDLE_SHA256";
 /// Scrapers, probes and people; more connections are closed at once, so that traffic keeps its descriptors.
 const MAX_CONNECTIONS: usize = 256;
-/// How long a connection may stay without a request.
-const IDLE: Duration = Duration::from_secs(60);
+/// How long a connection may stay without a request, and take for its head.
+const LIMITS: Limits = Limits { head: Duration::from_secs(60), idle: Some(Duration::from_secs(60)) };
 /// A log filter is a line of text.
 const MAX_FILTER: usize = 4096;
 
@@ -62,33 +62,46 @@ pub struct Admin {
     pub shutdown: Option<Arc<Notify>>,
 }
 
-/// Serves the admin server for ever.
+/// Serves the admin server for ever. Must run on a local tokio runtime.
 pub async fn serve(listener: TcpListener, admin: Admin) {
-    let admin = Arc::new(admin);
-    accept(listener, move |request, peer| {
-        let admin = Arc::clone(&admin);
-        async move { admin.answer(request, peer).await }
-    })
-    .await;
+    accept(listener, Rc::new(admin)).await;
 }
 
-/// Serves `GET /ready` and nothing else for ever.
+/// Serves `GET /ready` and nothing else for ever. Must run on a local tokio runtime.
 pub async fn serve_probe(listener: TcpListener, ready: Readiness) {
-    accept(listener, move |request, _| {
-        let response = match (request.method(), request.uri().path()) {
-            (&Method::GET | &Method::HEAD, "/ready") => readiness(&ready),
-            _ => text(StatusCode::NOT_FOUND, "only GET /ready is served here\n"),
-        };
-        std::future::ready(response)
-    })
-    .await;
+    accept(listener, Rc::new(Probe(ready))).await;
 }
 
-async fn accept<F, R>(listener: TcpListener, answer: F)
-where
-    F: Fn(Request<Incoming>, SocketAddr) -> R + Clone + Send + 'static,
-    R: Future<Output = Response<Full>> + Send + 'static,
-{
+/// Who answers the requests of `peer`.
+struct From<A> {
+    answers: Rc<A>,
+    peer: SocketAddr,
+}
+
+/// Answers requests, and knows whose.
+trait Answer: 'static {
+    async fn answer(&self, request: Request<Body>, peer: SocketAddr) -> Response<Body>;
+}
+
+impl<A: Answer> Handler for From<A> {
+    async fn call(self: Rc<Self>, request: Request<Body>) -> Response<Body> {
+        self.answers.answer(request, self.peer).await
+    }
+}
+
+/// Answers probes.
+struct Probe(Readiness);
+
+impl Answer for Probe {
+    async fn answer(&self, request: Request<Body>, _: SocketAddr) -> Response<Body> {
+        match (request.method(), request.uri().path()) {
+            (&Method::GET | &Method::HEAD, "/ready") => readiness(&self.0),
+            _ => text(StatusCode::NOT_FOUND, "only GET /ready is served here\n"),
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, answers: Rc<impl Answer>) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let (stream, peer) = match listener.accept().await {
@@ -100,28 +113,19 @@ where
             }
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let answer = answer.clone();
-        let service = service_fn(move |request| {
-            let response = answer(request, peer);
-            async move { Ok::<_, Infallible>(response.await) }
-        });
-        tokio::spawn(async move {
+        let handler = Rc::new(From { answers: Rc::clone(&answers), peer });
+        tokio::task::spawn_local(async move {
             let _place = place;
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(IDLE)
-                .serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = connection.await {
+            // It answers to the end: what is drained is asked here how it goes.
+            if let Err(error) = server::serve_http1(stream, LIMITS, handler, &Drain::new()).await {
                 tracing::debug!(%peer, %error, "admin: connection failed");
             }
         });
     }
 }
 
-type Full = http_body_util::Full<Bytes>;
-
-impl Admin {
-    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Full> {
+impl Answer for Admin {
+    async fn answer(&self, request: Request<Body>, peer: SocketAddr) -> Response<Body> {
         let (get, path) = (matches!(*request.method(), Method::GET | Method::HEAD), request.uri().path());
         match path {
             "/live" if get => text(StatusCode::OK, "live\n"),
@@ -140,8 +144,10 @@ impl Admin {
             _ => text(StatusCode::NOT_FOUND, "not found\n"),
         }
     }
+}
 
-    fn env(&self) -> Response<Full> {
+impl Admin {
+    fn env(&self) -> Response<Body> {
         let mut env = redacted(&self.env);
         env.insert(BUNDLE_KEY.to_owned(), self.tls.bundle().sha256().to_owned());
         match serde_json::to_string_pretty(&env) {
@@ -150,7 +156,7 @@ impl Admin {
         }
     }
 
-    async fn set_log(&self, request: Request<Incoming>) -> Response<Full> {
+    async fn set_log(&self, request: Request<Body>) -> Response<Body> {
         let Ok(body) = Limited::new(request.into_body(), MAX_FILTER).collect().await else {
             return text(StatusCode::BAD_REQUEST, "the filter cannot be read or is too long\n");
         };
@@ -163,7 +169,7 @@ impl Admin {
         }
     }
 
-    fn shut_down(&self, peer: SocketAddr) -> Response<Full> {
+    fn shut_down(&self, peer: SocketAddr) -> Response<Body> {
         match &self.shutdown {
             _ if !peer.ip().to_canonical().is_loopback() => {
                 text(StatusCode::FORBIDDEN, "only from the pod itself\n")
@@ -179,7 +185,7 @@ impl Admin {
     }
 }
 
-fn readiness(ready: &Readiness) -> Response<Full> {
+fn readiness(ready: &Readiness) -> Response<Body> {
     if ready.get() {
         text(StatusCode::OK, "ready\n")
     } else {
@@ -187,14 +193,14 @@ fn readiness(ready: &Readiness) -> Response<Full> {
     }
 }
 
-fn typed(body: String, content_type: &'static str) -> Response<Full> {
-    let mut response = Response::new(Full::from(body));
+fn typed(body: String, content_type: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::full(body));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full> {
-    let mut response = Response::new(Full::from(body.into()));
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Body::full(body));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     response

@@ -1,17 +1,17 @@
 //! Channels to the control plane: one HTTP/2 connection per service, made again whenever it is lost, that generated
 //! gRPC clients send their requests through. Used by discovery and by the identity client.
 
+mod connection;
 mod dns;
 mod metrics;
 
+pub use connection::Received;
 pub use dns::{Dns, DnsError};
 
 use crate::config::ControlAddr;
+use connection::{Connection, Unanswered};
 use http::uri::{Authority as UriAuthority, Scheme, Uri};
 use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use mesh_balance::Backoff;
 use mesh_metrics::Registry;
 use mesh_tls::MeshTls;
@@ -22,16 +22,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic::body::Body;
 
-/// Limit for one address: TCP, TLS and the HTTP/2 preface.
+/// Limit for one address: TCP and TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Pings find a dead control plane within this time.
-const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(3));
 /// Between rounds over a service's addresses. Jittered, so that a returning control plane is not met by every proxy
 /// at once.
 pub const BACKOFF: Backoff =
@@ -55,7 +52,7 @@ pub enum ControlError {
     },
     /// The connection broke.
     #[error("control plane: {0}")]
-    Request(#[from] hyper::Error),
+    Request(#[from] mesh_http2::Error),
     /// The service's name is not usable in a URI.
     #[error("control plane: {0}")]
     Uri(#[from] http::Error),
@@ -63,8 +60,8 @@ pub enum ControlError {
 
 /// A channel to one control-plane service. Cheap to clone; clones share the connection.
 ///
-/// A request waits until the service can be reached; callers bound the wait by timeouts of their own. Must be used on
-/// a tokio runtime, which then carries the connection.
+/// A request waits until the service can be reached; callers bound the wait by timeouts of their own. Must be used on a
+/// local tokio runtime, which then carries the connection.
 #[derive(Clone)]
 pub struct ControlChannel(Arc<Inner>);
 
@@ -78,7 +75,7 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    sender: Option<SendRequest<Body>>,
+    connection: Option<Connection>,
     failures: u32,
     not_before: Option<Instant>,
 }
@@ -98,9 +95,9 @@ impl ControlChannel {
 }
 
 impl tower::Service<Request<Body>> for ControlChannel {
-    type Response = Response<Incoming>;
+    type Response = Response<Received>;
     type Error = ControlError;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Incoming>, ControlError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Received>, ControlError>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ControlError>> {
         Poll::Ready(Ok(()))
@@ -110,12 +107,21 @@ impl tower::Service<Request<Body>> for ControlChannel {
         let inner = Arc::clone(&self.0);
         Box::pin(async move {
             *request.uri_mut() = inner.absolute(request.uri())?;
-            let mut sender = inner.connected().await;
-            inner.metrics.requests.inc();
-            let started = Instant::now();
-            let answer = sender.send_request(request).await;
-            inner.metrics.answered(&answer, started.elapsed());
-            Ok(answer?)
+            loop {
+                let connection = inner.connected().await;
+                let started = Instant::now();
+                let answer = match connection.ask(request).await {
+                    Ok(response) => Ok(response),
+                    Err(Unanswered::Failed(error)) => Err(error),
+                    Err(Unanswered::Unsent(unsent)) => {
+                        request = *unsent;
+                        continue;
+                    }
+                };
+                inner.metrics.requests.inc();
+                inner.metrics.answered(&answer, started.elapsed());
+                return Ok(answer?);
+            }
         })
     }
 }
@@ -130,22 +136,22 @@ impl Inner {
     }
 
     /// The connection, made first if there is none. Callers wait behind the one that connects.
-    async fn connected(&self) -> SendRequest<Body> {
+    async fn connected(&self) -> Connection {
         let mut state = self.state.lock().await;
-        if let Some(sender) = state.sender.as_ref().filter(|s| !s.is_closed()) {
-            return sender.clone();
+        if let Some(connection) = state.connection.as_ref().filter(|connection| !connection.is_closed()) {
+            return connection.clone();
         }
-        state.sender = None;
+        state.connection = None;
         loop {
             if let Some(not_before) = state.not_before.take() {
                 sleep_until(not_before).await;
             }
             match self.connect_any().await {
-                Ok(sender) => {
+                Ok(connection) => {
                     tracing::debug!(service = %self.target.addr, "connected to the control plane");
                     state.failures = 0;
-                    state.sender = Some(sender.clone());
-                    return sender;
+                    state.connection = Some(connection.clone());
+                    return connection;
                 }
                 Err(error) => {
                     let delay = BACKOFF.delay(state.failures, rand::random());
@@ -158,11 +164,11 @@ impl Inner {
     }
 
     /// Tries the addresses of the service in the order its name gives them now.
-    async fn connect_any(&self) -> Result<SendRequest<Body>, ControlError> {
+    async fn connect_any(&self) -> Result<Connection, ControlError> {
         let mut last = None;
         for addr in self.dns.resolve(&self.target.addr).await? {
             let reason = match timeout(CONNECT_TIMEOUT, self.connect(addr)).await {
-                Ok(Ok(sender)) => return Ok(sender),
+                Ok(Ok(connection)) => return Ok(connection),
                 Ok(Err(reason)) => reason,
                 Err(_) => format!("timed out after {CONNECT_TIMEOUT:?}"),
             };
@@ -173,38 +179,19 @@ impl Inner {
         Err(last.unwrap_or_else(|| DnsError::empty(&self.target.addr.host).into()))
     }
 
-    async fn connect(&self, addr: SocketAddr) -> Result<SendRequest<Body>, String> {
+    async fn connect(&self, addr: SocketAddr) -> Result<Connection, String> {
         let tcp = TcpStream::connect(addr).await.map_err(|e| e.to_string())?;
         tcp.set_nodelay(true).map_err(|e| e.to_string())?;
         match &self.target.identity {
-            None => handshake(tcp).await,
+            None => Ok(Connection::over(tcp)),
             Some(identity) => {
                 let name = mesh_tls::server_name(identity.as_str()).map_err(|e| e.to_string())?;
                 let connector = self.tls.control_connector();
-                handshake(connector.connect(name, tcp).await.map_err(|e| format!("TLS: {e}"))?).await
+                let tls = connector.connect(name, tcp).await.map_err(|e| format!("TLS: {e}"))?;
+                Ok(Connection::over(tls))
             }
         }
     }
-}
-
-async fn handshake<IO>(io: IO) -> Result<SendRequest<Body>, String>
-where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .keep_alive_interval(KEEP_ALIVE.0)
-        .keep_alive_timeout(KEEP_ALIVE.1)
-        .keep_alive_while_idle(true)
-        .handshake(TokioIo::new(io))
-        .await
-        .map_err(|e| format!("HTTP/2: {e}"))?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "control-plane connection ended");
-        }
-    });
-    Ok(sender)
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use crate::shared::Shared;
 use ahash::AHashMap;
 use app::App;
 use bytes::BytesMut;
+use futures::future::LocalBoxFuture;
 use mesh_net::{
     ClientHello, Http, OriginalDst, PrefixedIo, Sniffed, client_hello, http as http_preface, sniff,
 };
@@ -82,7 +83,8 @@ impl Side for Inbound {
         }
         let policy = self.policies.get(target.port());
         let skip_tls = !direct && matches!(policy.borrow().protocol, Protocol::Opaque);
-        let accepted = self.accept_tls(Metered::detached(tcp), skip_tls).await?;
+        // Soon over.
+        let accepted = Box::pin(self.accept_tls(Metered::detached(tcp), skip_tls)).await?;
         let tls = match &accepted {
             Accepted::Mesh(io) => ClientTls::Mesh(io.peer_identity()),
             Accepted::Plain(_, tls) => tls.clone(),
@@ -130,7 +132,7 @@ impl Inbound {
         inbound
     }
 
-    async fn serve_accepted(
+    fn serve_accepted(
         self: &Rc<Self>,
         accepted: Accepted,
         client: Client,
@@ -138,35 +140,38 @@ impl Inbound {
         policy: PolicyReceiver,
         direct: bool,
         tcp: &metrics::Tcp,
-    ) -> Result<(), Error> {
+    ) -> LocalBoxFuture<'_, Result<(), Error>> {
+        let refused = |error| Box::pin(std::future::ready(Err(error)));
         match accepted {
             Accepted::Mesh(mut io) => {
                 io.get_mut().get_mut().attach(tcp.read.clone(), tcp.written.clone());
                 if direct || io.negotiated_transport() {
-                    Box::pin(self.serve_direct(*io, client, target)).await
+                    Box::pin(self.serve_direct(io, client, target))
                 } else {
-                    self.serve_port(*io, client, target, policy).await
+                    self.serve_port(io, client, target, policy)
                 }
             }
             Accepted::Plain(..) | Accepted::Silent(_)
                 if direct || self.config.inbound.require_tls.contains(target.port()) =>
             {
-                Err(Error::IdentityRequired)
+                refused(Error::IdentityRequired)
             }
             Accepted::Plain(mut io, _) => {
                 io.get_mut().attach(tcp.read.clone(), tcp.written.clone());
-                self.serve_port(io, client, target, policy).await
+                self.serve_port(io, client, target, policy)
             }
             Accepted::Silent(mut io) => {
                 io.get_mut().attach(tcp.read.clone(), tcp.written.clone());
                 let current = Arc::clone(&policy.borrow());
                 if !matches!(current.protocol, Protocol::Detect { .. }) {
-                    return self.serve_port(io, client, target, policy).await;
+                    return self.serve_port(io, client, target, policy);
                 }
-                self.refuse_loop(target)?;
+                if let Err(error) = self.refuse_loop(target) {
+                    return refused(error);
+                }
                 let waited = self.config.inbound.detect_timeout;
                 self.metrics.detected("read_timeout", &current, target.port(), waited);
-                Box::pin(self.forward(io, client, target, policy)).await
+                self.forward(io, client, target, policy)
             }
         }
     }
@@ -217,17 +222,19 @@ impl Inbound {
     }
 
     /// Serves a connection for a port of the application, by what the port speaks.
-    async fn serve_port<I>(
+    fn serve_port<I>(
         self: &Rc<Self>,
         mut io: I,
         client: Client,
         target: SocketAddr,
         policy: PolicyReceiver,
-    ) -> Result<(), Error>
+    ) -> LocalBoxFuture<'_, Result<(), Error>>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        self.refuse_loop(target)?;
+        if let Err(error) = self.refuse_loop(target) {
+            return Box::pin(std::future::ready(Err(error)));
+        }
         let current = Arc::clone(&policy.borrow());
         let version = match current.protocol {
             _ if client.tls == ClientTls::Passthrough => None,
@@ -240,18 +247,33 @@ impl Inbound {
                     Protocol::Detect { timeout, .. } => timeout,
                     _ => self.config.inbound.detect_timeout,
                 };
-                let mut buf = BytesMut::new();
-                let version = self.detect_http(&mut io, &mut buf, limit, &current, target.port()).await?;
-                let io = PrefixedIo::new(buf, io);
-                return match version {
-                    Some(version) => self.serve_http(io, version, client, target, policy).await,
-                    None => Box::pin(self.forward(io, client, target, policy)).await,
-                };
+                return Box::pin(async move {
+                    let mut buf = BytesMut::new();
+                    // Soon over.
+                    let detecting = self.detect_http(&mut io, &mut buf, limit, &current, target.port());
+                    let version = Box::pin(detecting).await?;
+                    self.serve_as(version, PrefixedIo::new(buf, io), client, target, policy).await
+                });
             }
         };
+        self.serve_as(version, io, client, target, policy)
+    }
+
+    /// Serves a connection that speaks HTTP of this version, or anything.
+    fn serve_as<I>(
+        self: &Rc<Self>,
+        version: Option<Http>,
+        io: I,
+        client: Client,
+        target: SocketAddr,
+        policy: PolicyReceiver,
+    ) -> LocalBoxFuture<'_, Result<(), Error>>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         match version {
-            Some(version) => self.serve_http(io, version, client, target, policy).await,
-            None => Box::pin(self.forward(io, client, target, policy)).await,
+            Some(version) => self.serve_http(io, version, client, target, policy),
+            None => self.forward(io, client, target, policy),
         }
     }
 

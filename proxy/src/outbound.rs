@@ -32,6 +32,7 @@ use balancer::{Balancer, Common};
 use bytes::BytesMut;
 use discovery::{Discovery, SnapshotReceiver, Target};
 use endpoint::Backend;
+use futures::future::LocalBoxFuture;
 use mesh_net::{
     Http, OriginalDst, PrefixedIo, Sniffed, SocketOptions, http as http_preface, normalize, sniff,
 };
@@ -70,7 +71,12 @@ impl Side for Outbound {
         let metrics = self.accepted(target);
         let mut open = metrics.connected();
         let io = Metered::new(tcp, metrics.read.clone(), metrics.written.clone());
-        let result = self.serve_target(io, target).await;
+        // Soon over.
+        let recognized = Box::pin(self.recognize(io, target)).await;
+        let result = match recognized {
+            Ok((io, version, snapshots)) => self.serve_as(version, io, target, snapshots).await,
+            Err(error) => Err(error),
+        };
         if let Err(Error::Io(error)) = &result {
             open.failed(error);
         }
@@ -133,11 +139,12 @@ impl Outbound {
         Ok(())
     }
 
-    async fn serve_target(
-        self: &Rc<Self>,
+    /// What a connection speaks: HTTP of a version, or anything.
+    async fn recognize(
+        &self,
         mut io: Metered<TcpStream>,
         target: SocketAddr,
-    ) -> Result<(), Error> {
+    ) -> Result<(PrefixedIo<Metered<TcpStream>>, Option<Http>, SnapshotReceiver), Error> {
         let mut snapshots = self.discovery.target(Target::Addr(target));
         let snapshot = first(&mut snapshots, DISCOVERY_TIMEOUT).await.ok_or(Error::Undiscovered(target))?;
         let mut buf = BytesMut::new();
@@ -147,12 +154,22 @@ impl Outbound {
             Protocol::Http2(_) => Some(Http::Http2),
             Protocol::Detect { timeout, .. } => self.detect(&mut io, &mut buf, *timeout, &snapshot).await?,
         };
-        let io = PrefixedIo::new(buf, io);
-        let name = target.to_string();
-        match version {
-            Some(version) => self.serve_http(io, version, name, snapshots).await,
-            None => Box::pin(self.forward(io, snapshots)).await,
-        }
+        Ok((PrefixedIo::new(buf, io), version, snapshots))
+    }
+
+    fn serve_as<I>(
+        self: &Rc<Self>,
+        version: Option<Http>,
+        io: I,
+        target: SocketAddr,
+        snapshots: SnapshotReceiver,
+    ) -> LocalBoxFuture<'_, Result<(), Error>>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Some(version) = version else { return self.forward(io, snapshots) };
+        let service = self.service(version, target.to_string(), snapshots);
+        server::serve(io, version, &self.config.outbound.http, service, &self.drain)
     }
 
     async fn detect(
@@ -171,20 +188,6 @@ impl Outbound {
         };
         self.resolved(snapshot).parent.detected(result, began.elapsed());
         Ok(version)
-    }
-
-    async fn serve_http<I>(
-        self: &Rc<Self>,
-        io: I,
-        version: Http,
-        name: String,
-        snapshots: SnapshotReceiver,
-    ) -> Result<(), Error>
-    where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let service = self.service(version, name, snapshots);
-        server::serve(io, version, &self.config.outbound.http, service, &self.drain).await
     }
 
     /// What answers the requests of one connection to a destination.

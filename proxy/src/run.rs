@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -61,7 +61,7 @@ pub struct Options {
 pub fn run(config: Config, mut options: Options) -> Result<(), Error> {
     let control = Builder::new_current_thread()
         .enable_all()
-        .build()
+        .build_local(LocalOptions::default())
         .map_err(|error| start("control runtime", error))?;
     let bundle = identity::trust::initial(&config.identity)
         .map_err(|error| start("LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS", error))?;
@@ -161,9 +161,9 @@ fn start_admin(
         log: options.log.take(),
         shutdown: config.admin.shutdown_endpoint.then(|| Arc::clone(shutdown)),
     };
-    tokio::spawn(admin::serve(listen("admin listener", config.admin.listen)?, admin));
+    tokio::task::spawn_local(admin::serve(listen("admin listener", config.admin.listen)?, admin));
     if let Some(addr) = config.gateway.as_ref().and_then(|gateway| gateway.probe_listen) {
-        tokio::spawn(admin::serve_probe(listen("gateway probe listener", addr)?, ready.clone()));
+        tokio::task::spawn_local(admin::serve_probe(listen("gateway probe listener", addr)?, ready.clone()));
     }
     Ok(())
 }

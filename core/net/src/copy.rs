@@ -1,14 +1,17 @@
 //! Copying bytes both ways until both sides are done. Buffers begin small (most connections are quiet), and grow while
-//! reads fill them; the largest is given back whenever the sender pauses.
+//! reads fill them; while a sender pauses it has none, and after a pause it begins with no more than a middling one.
 
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::io::poll_read_buf;
 
 /// Buffer sizes: quiet, busy, bulk.
 const SIZES: [usize; 3] = [1 << 10, 16 << 10, 256 << 10];
+/// The largest of them that a connection begins with after a pause.
+const AFTER_PAUSE: usize = 1;
 /// Full reads in a row before the buffer grows.
 const FULL_READS: u8 = 2;
 
@@ -84,10 +87,11 @@ fn map(poll: Poll<Result<(), Failure>>, reader: End, writer: End) -> Result<Poll
 }
 
 struct OneWay {
-    buf: Box<[u8]>,
+    buf: Vec<u8>,
+    /// The next buffer's, in [`SIZES`].
     size: usize,
+    /// Bytes of `buf` that are written.
     start: usize,
-    end: usize,
     full_reads: u8,
     unflushed: bool,
     state: State,
@@ -102,15 +106,7 @@ enum State {
 
 impl OneWay {
     fn new() -> Self {
-        Self {
-            buf: buffer(0),
-            size: 0,
-            start: 0,
-            end: 0,
-            full_reads: 0,
-            unflushed: false,
-            state: State::Copying,
-        }
+        Self { buf: Vec::new(), size: 0, start: 0, full_reads: 0, unflushed: false, state: State::Copying }
     }
 
     fn poll<R, W>(
@@ -130,12 +126,12 @@ impl OneWay {
                 State::Closing => {
                     ready!(Pin::new(&mut *writer).poll_shutdown(cx)).map_err(Failure::Write)?;
                     self.state = State::Done;
-                    self.buf = Box::default();
+                    self.buf = Vec::new();
                 }
                 State::Done => return Poll::Ready(Ok(())),
             }
-            while self.start < self.end {
-                let piece = &self.buf[self.start..self.end];
+            while self.start < self.buf.len() {
+                let piece = &self.buf[self.start..];
                 let n = ready!(Pin::new(&mut *writer).poll_write(cx, piece)).map_err(Failure::Write)?;
                 if n == 0 {
                     return Poll::Ready(Err(Failure::Write(io::ErrorKind::WriteZero.into())));
@@ -147,55 +143,45 @@ impl OneWay {
             if self.state != State::Copying {
                 continue;
             }
-            let mut read_buf = ReadBuf::new(&mut self.buf);
-            match Pin::new(&mut *reader).poll_read(cx, &mut read_buf) {
+            self.empty();
+            match poll_read_buf(Pin::new(&mut *reader), cx, &mut self.buf) {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Read(error))),
-                Poll::Ready(Ok(())) => {
-                    (self.start, self.end) = (0, read_buf.filled().len());
-                    if self.end == 0 {
-                        self.state = State::Closing;
-                    } else {
-                        self.grow();
-                    }
-                }
+                Poll::Ready(Ok(0)) => self.state = State::Closing,
+                Poll::Ready(Ok(_)) => self.count_full_reads(),
                 Poll::Pending => {
                     if self.unflushed {
                         ready!(Pin::new(&mut *writer).poll_flush(cx)).map_err(Failure::Write)?;
                         self.unflushed = false;
                     }
-                    if self.size == SIZES.len() - 1 {
-                        self.resize(self.size - 1);
-                    }
+                    self.buf = Vec::new();
+                    self.size = self.size.min(AFTER_PAUSE);
                     return Poll::Pending;
                 }
             }
         }
     }
 
-    /// Grows after full reads; what was just read is kept.
-    fn grow(&mut self) {
-        if self.end < self.buf.len() {
+    /// Makes room: all that was read is written.
+    fn empty(&mut self) {
+        self.buf.clear();
+        self.start = 0;
+        if self.buf.capacity() < SIZES[self.size] {
+            self.buf = Vec::with_capacity(SIZES[self.size]);
+        }
+    }
+
+    /// After full reads, the next buffer is larger.
+    fn count_full_reads(&mut self) {
+        if self.buf.len() < self.buf.capacity() {
             self.full_reads = 0;
             return;
         }
         self.full_reads += 1;
-        if self.full_reads >= FULL_READS && self.size + 1 < SIZES.len() {
-            let old = std::mem::take(&mut self.buf);
-            self.resize(self.size + 1);
-            self.buf[..self.end].copy_from_slice(&old[..self.end]);
+        if self.full_reads >= FULL_READS {
+            self.full_reads = 0;
+            self.size = (self.size + 1).min(SIZES.len() - 1);
         }
-        self.full_reads %= FULL_READS;
     }
-
-    fn resize(&mut self, size: usize) {
-        self.size = size;
-        self.buf = buffer(size);
-        self.full_reads = 0;
-    }
-}
-
-fn buffer(size: usize) -> Box<[u8]> {
-    vec![0; SIZES[size]].into_boxed_slice()
 }
 
 #[cfg(test)]

@@ -3,11 +3,13 @@
 //! until there is much of it. A stream that has nothing to do has no buffers at all.
 
 mod incoming;
+mod outgoing;
 mod session;
 
 use crate::{CertificateInfo, certificate_info};
 use incoming::Incoming;
 use mesh_types::{Identity, headers};
+use outgoing::Outgoing;
 use rustls::HandshakeKind;
 use rustls_pki_types::CertificateDer;
 pub(crate) use session::Session;
@@ -33,8 +35,7 @@ pub struct TlsStream<IO> {
     /// Decrypted bytes that nobody had room for.
     plain: Vec<u8>,
     plain_taken: usize,
-    outgoing: Vec<u8>,
-    sent: usize,
+    outgoing: Outgoing,
     /// So many bytes of `outgoing` are in no hurry: tickets.
     lazy: usize,
     /// The peer has said that nothing more comes.
@@ -111,8 +112,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
             incoming: Incoming::default(),
             plain: Vec::new(),
             plain_taken: 0,
-            outgoing: Vec::new(),
-            sent: 0,
+            outgoing: Outgoing::default(),
             lazy: 0,
             peer_closed: false,
             closing: false,
@@ -186,16 +186,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
 
     /// Writes what is encrypted.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.sent < self.outgoing.len() {
-            let rest = &self.outgoing[self.sent..];
-            let n = ready!(Pin::new(&mut self.io).poll_write(cx, rest))?;
-            if n == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.sent += n;
-        }
-        self.outgoing = Vec::new();
-        (self.sent, self.lazy) = (0, 0);
+        ready!(self.outgoing.poll_drain(&mut self.io, cx))?;
+        self.lazy = 0;
         Poll::Ready(Ok(()))
     }
 
@@ -243,6 +235,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<IO> {
                     {
                         return Poll::Ready(Err(error));
                     }
+                    this.outgoing.rest();
                     return Poll::Pending;
                 }
             }
@@ -253,14 +246,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<IO> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.outgoing.len() - this.sent >= HIGH_WATER {
+        if this.outgoing.len() >= HIGH_WATER {
             ready!(this.poll_drain(cx))?;
         }
         let n = buf.len().min(MAX_WRITE);
         if n > 0 {
             this.send(Send::Data(&buf[..n]))?;
         }
-        if this.outgoing.len() - this.sent >= HIGH_WATER
+        if this.outgoing.len() >= HIGH_WATER
             && let Poll::Ready(Err(error)) = this.poll_drain(cx)
         {
             return Poll::Ready(Err(error));
@@ -271,6 +264,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<IO> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_drain(cx))?;
+        this.outgoing.rest();
         Pin::new(&mut this.io).poll_flush(cx)
     }
 

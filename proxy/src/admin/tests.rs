@@ -19,7 +19,7 @@ async fn start(shutdown: bool) -> (SocketAddr, Readiness, Option<Arc<Notify>>) {
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    tokio::spawn(serve(listener, admin));
+    tokio::task::spawn_local(serve(listener, admin));
     (addr, ready, shutdown)
 }
 
@@ -32,7 +32,7 @@ async fn ask(addr: SocketAddr, method: &str, path: &str) -> String {
     answer
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn readiness_follows_the_proxy() {
     let (addr, ready, _) = start(false).await;
     assert!(ask(addr, "GET", "/live").await.starts_with("HTTP/1.1 200"));
@@ -41,7 +41,7 @@ async fn readiness_follows_the_proxy() {
     assert!(ask(addr, "GET", "/ready").await.ends_with("ready\n"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn metrics_and_environment_are_shown() {
     let (addr, ..) = start(false).await;
     assert!(ask(addr, "GET", "/metrics").await.ends_with("# EOF\n"));
@@ -49,7 +49,7 @@ async fn metrics_and_environment_are_shown() {
     assert!(env.contains("\"LINKERD2_PROXY_LOG\": \"warn\"") && env.contains(BUNDLE_KEY), "{env}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn shutdown_works_only_where_enabled_and_by_post() {
     let (addr, ..) = start(false).await;
     assert!(ask(addr, "POST", "/shutdown").await.starts_with("HTTP/1.1 404"));
@@ -59,12 +59,12 @@ async fn shutdown_works_only_where_enabled_and_by_post() {
     tokio::time::timeout(Duration::from_secs(5), shutdown.unwrap().notified()).await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn the_probe_says_nothing_but_readiness() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let ready = Readiness::default();
-    tokio::spawn(serve_probe(listener, ready.clone()));
+    tokio::task::spawn_local(serve_probe(listener, ready.clone()));
     ready.set(true);
     assert!(ask(addr, "GET", "/ready").await.starts_with("HTTP/1.1 200"));
     for path in ["/metrics", "/env.json", "/shutdown", "/"] {
@@ -72,7 +72,7 @@ async fn the_probe_says_nothing_but_readiness() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn idle_connections_do_not_take_all_descriptors() {
     let (addr, ..) = start(false).await;
     let mut idle = Vec::new();

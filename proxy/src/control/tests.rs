@@ -1,7 +1,9 @@
 use super::*;
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use hyper::server::conn::http2 as server;
 use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use mesh_types::Authority;
 use std::convert::Infallible;
 use tokio::net::TcpListener;
@@ -36,7 +38,7 @@ async fn ask(channel: &mut ControlChannel) -> String {
     String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn requests_get_the_services_authority_and_share_a_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -49,7 +51,7 @@ async fn requests_get_the_services_authority_and_share_a_connection() {
     server.abort();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_request_waits_for_a_control_plane_that_starts_later() {
     let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = reserved.local_addr().unwrap();
@@ -63,7 +65,7 @@ async fn a_request_waits_for_a_control_plane_that_starts_later() {
     server.abort();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_lost_connection_is_made_again() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut channel = channel(listener.local_addr().unwrap().port());
@@ -78,7 +80,7 @@ async fn a_lost_connection_is_made_again() {
         }
         // The server side is dropped here; wait until the channel has seen it.
         loop {
-            let closed = channel.0.state.lock().await.sender.as_ref().is_some_and(SendRequest::is_closed);
+            let closed = channel.0.state.lock().await.connection.as_ref().is_some_and(Connection::is_closed);
             if closed {
                 break;
             }
@@ -86,4 +88,58 @@ async fn a_lost_connection_is_made_again() {
         }
     }
     let _ = &mut channel;
+}
+
+/// Answers one request on a connection, which then takes no more.
+async fn serve_one(listener: &TcpListener) {
+    let (tcp, _) = listener.accept().await.unwrap();
+    let answered = tokio::sync::Notify::new();
+    let answer = service_fn(|_| {
+        answered.notify_one();
+        async { Ok::<_, Infallible>(Response::new(http_body_util::Full::new(bytes::Bytes::from("one")))) }
+    });
+    let connection = server::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(tcp), answer);
+    tokio::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return drop(ended),
+        () = answered.notified() => connection.as_mut().graceful_shutdown(),
+    }
+    drop(connection.await);
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_service_that_leaves_in_order_fails_no_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut channel = channel(listener.local_addr().unwrap().port());
+    let server = tokio::spawn(async move {
+        loop {
+            serve_one(&listener).await;
+        }
+    });
+    for _ in 0..20 {
+        assert_eq!(ask(&mut channel).await, "one");
+    }
+    server.abort();
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_request_that_nobody_waits_for_is_reset() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut channel = channel(listener.local_addr().unwrap().port());
+    let given_up = tokio::spawn(async move {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let mut connection = h2::server::handshake(tcp).await.unwrap();
+        let (_request, mut respond) = connection.accept().await.unwrap().unwrap();
+        tokio::select! {
+            reset = std::future::poll_fn(|cx| respond.poll_reset(cx)) => reset.unwrap(),
+            other = connection.accept() => panic!("{other:?}"),
+        }
+    });
+    let request = Request::builder().uri("/svc/Method").body(Body::empty()).unwrap();
+    let asking = channel.call(request);
+    tokio::select! {
+        answer = asking => panic!("{:?}", answer.map(|_| ())),
+        () = tokio::time::sleep(Duration::from_millis(200)) => {}
+    }
+    assert_eq!(given_up.await.unwrap(), h2::Reason::CANCEL);
 }

@@ -9,6 +9,8 @@ use crate::config::Http as Settings;
 use crate::drain::Drain;
 use crate::error::Error;
 use crate::http::guard::{Guard, Limits, Violation, Watch};
+use crate::http::http1::Connection;
+use futures::future::LocalBoxFuture;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use mesh_net::Http;
 use std::future::Future;
@@ -37,33 +39,41 @@ pub trait Handler: 'static {
 /// # Errors
 /// [`Error::Server`] when the client breaks the protocol or goes away in the middle, [`Error::Flood`] when it sends too
 /// many control frames.
-pub async fn serve<I, H>(
+pub fn serve<'a, I, H>(
     io: I,
     version: Http,
-    settings: &Settings,
+    settings: &'a Settings,
     handler: Rc<H>,
-    drain: &Drain,
-) -> Result<(), Error>
+    drain: &'a Drain,
+) -> LocalBoxFuture<'a, Result<(), Error>>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
     // Each has room for itself alone: there are many connections, and most of them wait.
     match version {
-        Http::Http1 => Box::pin(serve_http1(io, settings, handler, drain)).await,
-        Http::Http2 => Box::pin(http2::serve(io, settings, handler, drain)).await,
+        Http::Http1 => {
+            let limits = Limits { head: settings.header_read_timeout, idle: settings.idle_timeout };
+            Box::pin(serve_http1(io, limits, handler, drain))
+        }
+        Http::Http2 => Box::pin(http2::serve(io, settings, handler, drain)),
     }
 }
 
-async fn serve_http1<I, H>(io: I, settings: &Settings, handler: Rc<H>, drain: &Drain) -> Result<(), Error>
+/// As [`serve`], for HTTP/1.
+pub(crate) fn serve_http1<'a, I, H>(
+    io: I,
+    limits: Limits,
+    handler: Rc<H>,
+    drain: &'a Drain,
+) -> impl Future<Output = Result<(), Error>> + use<'a, I, H>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
     let watch = Arc::new(Watch::default());
-    let limits = Limits { head: settings.header_read_timeout, idle: settings.idle_timeout };
     let io = Guard::new(io, limits, Arc::clone(&watch));
-    http1::serve(io, &watch, handler, drain).await
+    http1::serve(Connection::new(io), watch, handler, drain)
 }
 
 /// Whether `host` names another authority than the request's target; default ports do not count.

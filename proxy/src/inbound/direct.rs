@@ -14,7 +14,7 @@ use std::rc::Rc;
 use tokio::time::timeout;
 
 /// The stream of a direct connection, after its header.
-pub type DirectIo = TlsStream<PlainIo>;
+pub type DirectIo = Box<TlsStream<PlainIo>>;
 
 /// A connection that names a service: verified, authorized by the policy of our own port, its header read.
 pub struct DirectConnection {
@@ -39,18 +39,37 @@ pub trait DirectHandler {
 }
 
 impl Inbound {
+    /// Serves a direct connection, by what its header says.
     pub(super) async fn serve_direct(
         self: &Rc<Self>,
         mut io: DirectIo,
         client: Client,
         local_addr: SocketAddr,
     ) -> Result<(), Error> {
+        // Soon over.
+        let (client_id, header) = Box::pin(self.header(&mut io, &client)).await?;
+        if header.name.is_some() {
+            return Box::pin(self.serve_gateway(io, client, client_id, local_addr, header)).await;
+        }
+        let target = SocketAddr::new(local_addr.ip(), header.port);
+        self.refuse_loop(target)?;
+        let policy = self.policies.get(target.port());
+        let serving = match header.protocol {
+            Some(SessionProtocol::Http1) => self.serve_http(io, Http::Http1, client, target, policy),
+            Some(SessionProtocol::Http2) => self.serve_http(io, Http::Http2, client, target, policy),
+            None => self.forward(io, client, target, policy),
+        };
+        serving.await
+    }
+
+    /// Reads the header.
+    async fn header(&self, io: &mut DirectIo, client: &Client) -> Result<(Identity, TransportHeader), Error> {
         let client_id = client.identity().cloned().ok_or(Error::IdentityRequired)?;
         if !io.negotiated_transport() {
             return Err(Error::TransportHeader("the client did not offer one by ALPN".to_owned()));
         }
         let limit = self.config.inbound.detect_timeout;
-        let header = timeout(limit, TransportHeader::read(&mut io))
+        let header = timeout(limit, TransportHeader::read(io))
             .await
             .map_err(|_| Error::TransportHeader(format!("not received within {limit:?}")))?
             .map_err(|error| Error::TransportHeader(error.to_string()))?;
@@ -59,18 +78,8 @@ impl Inbound {
             Some(SessionProtocol::Http1) => "http/1",
             Some(SessionProtocol::Http2) => "http/2",
         };
-        self.metrics.transport_header(protocol, header.port, header.name.as_deref(), &client);
-        if header.name.is_some() {
-            return self.serve_gateway(io, client, client_id, local_addr, header).await;
-        }
-        let target = SocketAddr::new(local_addr.ip(), header.port);
-        self.refuse_loop(target)?;
-        let policy = self.policies.get(target.port());
-        match header.protocol {
-            Some(SessionProtocol::Http1) => self.serve_http(io, Http::Http1, client, target, policy).await,
-            Some(SessionProtocol::Http2) => self.serve_http(io, Http::Http2, client, target, policy).await,
-            None => self.forward(io, client, target, policy).await,
-        }
+        self.metrics.transport_header(protocol, header.port, header.name.as_deref(), client);
+        Ok((client_id, header))
     }
 
     async fn serve_gateway(
@@ -98,7 +107,7 @@ impl Inbound {
         };
         tokio::select! {
             result = Rc::clone(gateway).serve(connection) => result,
-            error = self.withdrawn(&client, local_addr, policy) => Err(error),
+            error = self.withdrawn(&client, local_addr, &mut policy) => Err(error),
         }
     }
 }

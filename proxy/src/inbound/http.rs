@@ -14,6 +14,7 @@ use crate::drain::Drain;
 use crate::error::{Error, is_grpc};
 use crate::http::server::{self, Handler};
 use crate::http::{orig_proto, upgrade};
+use futures::future::LocalBoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use mesh_net::Http;
 use mesh_rules::{ShortCircuit, apply_request};
@@ -61,14 +62,14 @@ struct Resolved {
 }
 
 impl Inbound {
-    pub(super) async fn serve_http<I>(
+    pub(super) fn serve_http<I>(
         self: &Rc<Self>,
         io: I,
         version: Http,
         client: Client,
         target: SocketAddr,
         policy: PolicyReceiver,
-    ) -> Result<(), Error>
+    ) -> LocalBoxFuture<'_, Result<(), Error>>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -84,7 +85,7 @@ impl Inbound {
             access_log: self.access_log.clone(),
             resolved: RefCell::default(),
         });
-        server::serve(io, version, &self.config.inbound.http, connection, &self.drain).await
+        server::serve(io, version, &self.config.inbound.http, connection, &self.drain)
     }
 }
 

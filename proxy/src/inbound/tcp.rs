@@ -5,6 +5,7 @@ use super::policy::Client;
 use super::{Inbound, app};
 use crate::error::Error;
 use crate::metered::Metered;
+use futures::future::LocalBoxFuture;
 use mesh_net::copy_bidirectional;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,31 +13,34 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 impl Inbound {
     /// Forwards a connection to the application as bytes.
-    pub(super) async fn forward<I>(
-        &self,
+    pub(super) fn forward<'a, I>(
+        &'a self,
         mut io: I,
         client: Client,
         target: SocketAddr,
         mut policy: PolicyReceiver,
-    ) -> Result<(), Error>
+    ) -> LocalBoxFuture<'a, Result<(), Error>>
     where
-        I: AsyncRead + AsyncWrite + Unpin,
+        I: AsyncRead + AsyncWrite + Unpin + 'a,
     {
-        self.authorize_connection(&client, target, &mut policy)?;
-        let stream = app::connect(target, &self.config.inbound).await?;
-        let metrics = self.metrics.tcp("dst", target, &client.tls);
-        let mut app = Metered::new(stream, metrics.read.clone(), metrics.written.clone());
-        tokio::select! {
-            result = copy_bidirectional(&mut io, &mut app, |_, _| ()) => {
-                let errno = result.as_ref().err().map_or("", |error| super::metrics::errno(&error.source));
-                metrics.close(errno);
-                result.map_err(|error| Error::Io(error.source))
+        Box::pin(async move {
+            self.authorize_connection(&client, target, &mut policy)?;
+            // Soon over.
+            let stream = Box::pin(app::connect(target, &self.config.inbound)).await?;
+            let metrics = self.metrics.tcp("dst", target, &client.tls);
+            let mut app = Metered::new(stream, metrics.read.clone(), metrics.written.clone());
+            tokio::select! {
+                result = copy_bidirectional(&mut io, &mut app, |_, _| ()) => {
+                    let errno = result.as_ref().err().map_or("", |error| super::metrics::errno(&error.source));
+                    metrics.close(errno);
+                    result.map_err(|error| Error::Io(error.source))
+                }
+                error = self.withdrawn(&client, target, &mut policy) => {
+                    metrics.close("");
+                    Err(error)
+                }
             }
-            error = self.withdrawn(&client, target, policy) => {
-                metrics.close("");
-                Err(error)
-            }
-        }
+        })
     }
 
     /// Lets a connection in, or says why not.
@@ -67,7 +71,7 @@ impl Inbound {
         &self,
         client: &Client,
         target: SocketAddr,
-        mut policy: PolicyReceiver,
+        policy: &mut PolicyReceiver,
     ) -> Error {
         while policy.changed().await.is_ok() {
             let current = Arc::clone(&policy.borrow_and_update());

@@ -6,6 +6,7 @@ use super::policy::{Opaque, Protocol, Refusal, Snapshot};
 use super::{DISCOVERY_TIMEOUT, Outbound, first, forbidden};
 use crate::error::Error;
 use crate::http::client::PeerIo;
+use futures::future::LocalBoxFuture;
 use mesh_net::copy_bidirectional;
 use smallvec::SmallVec;
 use std::net::SocketAddr;
@@ -18,29 +19,36 @@ impl Outbound {
     ///
     /// # Errors
     /// Why it was not, or not to the end.
-    pub async fn forward<I>(&self, mut io: I, mut snapshots: SnapshotReceiver) -> Result<(), Error>
+    pub fn forward<'a, I>(
+        &'a self,
+        mut io: I,
+        mut snapshots: SnapshotReceiver,
+    ) -> LocalBoxFuture<'a, Result<(), Error>>
     where
-        I: AsyncRead + AsyncWrite + Unpin,
+        I: AsyncRead + AsyncWrite + Unpin + 'a,
     {
-        let unknown = || Error::NoEndpoints("a destination that is not known yet".into());
-        let snapshot = first(&mut snapshots, DISCOVERY_TIMEOUT).await.ok_or_else(unknown)?;
-        if let Protocol::Tls(tls) = &snapshot.protocol {
-            return Box::pin(self.forward_tls(io, tls, &snapshot, snapshots)).await;
-        }
-        self.resolved(&snapshot).parent.protocol("opaq");
-        if let Some(reason) = snapshot.forbidden() {
-            return Err(Error::Forbidden(reason.to_owned().into()));
-        }
-        self.common.load.admit()?;
-        let opaque = opaque(&snapshot)?;
-        // Connecting is soon over, and its future large.
-        let (mut server, ticket) = Box::pin(self.connect(&opaque, Use::Tcp)).await?;
-        let (route, to) = (self.common.metrics.tcp_route(&opaque.labels), ticket.peer().endpoint.addr);
-        route.opened(to);
-        let cut = async { Refusal::Forbidden(forbidden(&mut snapshots).await) };
-        let result = relay(&mut io, &mut server, cut).await;
-        route.closed(to, result.as_ref().err().map_or("", Error::label));
-        result
+        Box::pin(async move {
+            let unknown = || Error::NoEndpoints("a destination that is not known yet".into());
+            // This is soon over, and so is connecting.
+            let knowing = Box::pin(first(&mut snapshots, DISCOVERY_TIMEOUT));
+            let snapshot = knowing.await.ok_or_else(unknown)?;
+            if let Protocol::Tls(tls) = &snapshot.protocol {
+                return Box::pin(self.forward_tls(io, tls, &snapshot, snapshots)).await;
+            }
+            self.resolved(&snapshot).parent.protocol("opaq");
+            if let Some(reason) = snapshot.forbidden() {
+                return Err(Error::Forbidden(reason.to_owned().into()));
+            }
+            self.common.load.admit()?;
+            let opaque = opaque(&snapshot)?;
+            let (mut server, ticket) = Box::pin(self.connect(&opaque, Use::Tcp)).await?;
+            let (route, to) = (self.common.metrics.tcp_route(&opaque.labels), ticket.peer().endpoint.addr);
+            route.opened(to);
+            let cut = async { Refusal::Forbidden(forbidden(&mut snapshots).await) };
+            let result = relay(&mut io, &mut server, cut).await;
+            route.closed(to, result.as_ref().err().map_or("", Error::label));
+            result
+        })
     }
 
     /// Connects to one endpoint of a route after the other until one answers.

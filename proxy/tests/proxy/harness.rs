@@ -62,7 +62,7 @@ pub(crate) struct Proxy {
     pub(crate) admin: SocketAddr,
     pub(crate) inbound: u16,
     pub(crate) registry: mesh_metrics::Registry,
-    outbound: u16,
+    pub(crate) outbound: u16,
     identity: String,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,

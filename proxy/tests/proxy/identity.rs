@@ -68,7 +68,7 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
     tokio::time::timeout(LIMIT, wait).await.unwrap_or_else(|_| panic!("never {what}"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn certificates_are_renewed_and_a_refusal_keeps_the_old_one() {
     mesh_tls::install_provider();
     let trust = Trust::new();
@@ -85,7 +85,7 @@ async fn certificates_are_renewed_and_a_refusal_keeps_the_old_one() {
     until("renewed again", || tls.generation() > before).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn an_impostor_gets_no_token() {
     mesh_tls::install_provider();
     let trust = Trust::new();
@@ -98,7 +98,7 @@ async fn an_impostor_gets_no_token() {
     assert!(!tls.is_ready());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn trust_anchors_change_without_a_restart() {
     let mesh = Mesh::new().await;
     let app = crate::app::http().await;
@@ -124,7 +124,7 @@ async fn trust_anchors_change_without_a_restart() {
     assert_eq!(response.headers()["x-seen-l5d-client-id"], CLIENT);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_proxy_that_runs_goes_on_renewing() {
     let mesh = Mesh::new().await;
     let often = &[("IDENTITY_MIN_REFRESH", "50ms"), ("IDENTITY_MAX_REFRESH", "50ms")];

@@ -1,6 +1,7 @@
 //! rustls' side of a stream: one step at a time, whatever it wants next.
 
 use super::incoming::Incoming;
+use super::outgoing::{Outgoing, Refused};
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
@@ -72,7 +73,7 @@ impl Session {
     pub(super) fn advance(
         &mut self,
         incoming: &mut Incoming,
-        outgoing: &mut Vec<u8>,
+        outgoing: &mut Outgoing,
         sink: Sink<'_, '_>,
         send: Option<Send<'_>>,
     ) -> Result<Step, Error> {
@@ -87,7 +88,7 @@ impl Session {
 
 fn handle<D>(
     status: UnbufferedStatus<'_, '_, D>,
-    outgoing: &mut Vec<u8>,
+    outgoing: &mut Outgoing,
     mut sink: Sink<'_, '_>,
     send: Option<Send<'_>>,
 ) -> (usize, Result<Step, Error>) {
@@ -105,10 +106,13 @@ fn handle<D>(
             }
         },
         Ok(ConnectionState::EncodeTlsData(mut message)) => {
-            append(outgoing, 0, |out| match message.encode(out) {
-                Err(EncodeError::InsufficientSize(size)) => Err(Some(size)),
-                Err(EncodeError::AlreadyEncoded) => Err(None),
-                Ok(n) => Ok(n),
+            outgoing.append(0, |out| {
+                message.encode(out).map_err(|error| match error {
+                    EncodeError::InsufficientSize(InsufficientSizeError { required_size }) => {
+                        Refused::Short(required_size)
+                    }
+                    EncodeError::AlreadyEncoded => Refused::Failed,
+                })
             });
             Ok(Step::Again)
         }
@@ -121,14 +125,16 @@ fn handle<D>(
             let (size, Some(send)) = (send.as_ref().map_or(0, Send::size), send) else {
                 return (discard, Ok(Step::Starved));
             };
-            let encrypted = append(outgoing, size, |out| {
+            let encrypted = outgoing.append(size, |out| {
                 let result = match send {
                     Send::Data(bytes) => traffic.encrypt(bytes, out),
                     Send::CloseNotify => traffic.queue_close_notify(out),
                 };
                 result.map_err(|error| match error {
-                    EncryptError::InsufficientSize(size) => Some(size),
-                    EncryptError::EncryptExhausted => None,
+                    EncryptError::InsufficientSize(InsufficientSizeError { required_size }) => {
+                        Refused::Short(required_size)
+                    }
+                    EncryptError::EncryptExhausted => Refused::Failed,
                 })
             });
             if encrypted { Ok(Step::Sent) } else { Err(Error::EncryptError) }
@@ -144,31 +150,5 @@ impl Send<'_> {
     fn size(&self) -> usize {
         let len = if let Self::Data(bytes) = self { bytes.len() } else { 2 };
         len + len.div_ceil(RECORD) * OVERHEAD
-    }
-}
-
-/// Appends what `write` writes; it is asked again with more room where it says that it needs it.
-fn append(
-    out: &mut Vec<u8>,
-    guess: usize,
-    mut write: impl FnMut(&mut [u8]) -> Result<usize, Option<InsufficientSizeError>>,
-) -> bool {
-    let before = out.len();
-    let mut size = guess;
-    loop {
-        out.resize(before + size, 0);
-        match write(&mut out[before..]) {
-            Ok(n) => {
-                out.truncate(before + n);
-                return true;
-            }
-            Err(Some(InsufficientSizeError { required_size })) if required_size > size => {
-                size = required_size;
-            }
-            Err(_) => {
-                out.truncate(before);
-                return false;
-            }
-        }
     }
 }

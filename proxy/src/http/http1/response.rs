@@ -8,11 +8,14 @@ use crate::body::Body;
 use bytes::{BufMut as _, BytesMut};
 use http::{Extensions, HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
 use http_body::Body as _;
-use hyper::ext::ReasonPhrase;
 use std::mem::MaybeUninit;
 
 /// Room for an ordinary head.
 const HEAD: usize = 512;
+
+/// The words behind a status, where they are not the usual ones.
+#[derive(Clone)]
+struct Reason(Box<str>);
 
 /// A response without its body.
 #[derive(Debug)]
@@ -60,7 +63,7 @@ fn take(read: &mut BytesMut) -> Result<Option<Response<()>>, Error> {
         let status = status.ok_or(Error::Malformed("the status is not one"))?;
         let version = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
         let reason = parsed.reason.filter(|reason| Some(*reason) != status.canonical_reason());
-        let reason = reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
+        let reason = reason.map(|reason| Reason(reason.into()));
         (Places::of(read, parsed.headers), len, status, version, reason)
     };
     let head = read.split_to(len).freeze();
@@ -117,8 +120,8 @@ pub fn put_interim(response: &Response<()>, out: &mut BytesMut) {
 fn put_status(status: StatusCode, extensions: &Extensions, out: &mut BytesMut) {
     out.extend_from_slice(status.as_str().as_bytes());
     out.extend_from_slice(b" ");
-    match extensions.get::<ReasonPhrase>() {
-        Some(reason) => out.extend_from_slice(reason.as_bytes()),
+    match extensions.get::<Reason>() {
+        Some(Reason(reason)) => out.extend_from_slice(reason.as_bytes()),
         None => out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes()),
     }
     out.extend_from_slice(b"\r\n");

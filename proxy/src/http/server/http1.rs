@@ -16,6 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -45,8 +46,8 @@ struct State {
 
 /// Serves until the client closes the connection, or the drain signal has let it finish.
 pub(super) async fn serve<I, H>(
-    io: Guard<I>,
-    watch: &Watch,
+    connection: Connection<Guard<I>>,
+    watch: Arc<Watch>,
     handler: Rc<H>,
     drain: &Drain,
 ) -> Result<(), ProxyError>
@@ -54,7 +55,7 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let served = Served { connection: Connection::new(io), watch, handler, drain };
+    let served = Served { connection, watch, handler, drain };
     while let Some(asked) = served.next().await? {
         // Between requests there is no room for one.
         match Box::pin(served.answer(asked)).await? {
@@ -76,7 +77,7 @@ where
 /// A connection and who serves it.
 struct Served<'a, I, H> {
     connection: Connection<I>,
-    watch: &'a Watch,
+    watch: Arc<Watch>,
     handler: Rc<H>,
     drain: &'a Drain,
 }
@@ -128,14 +129,25 @@ where
                 },
             }
         };
-        if let Err(Error::Malformed(reason)) = asked {
-            let refused = Violation { status: StatusCode::BAD_REQUEST, reason };
-            let refusal = self.handler.refuse(&ProxyError::Malformed(refused));
-            let (mut refusal, _) = response::outgoing(refusal, Answer::LAST);
-            poll_fn(|cx| self.connection.poll_send(&mut refusal, cx)).await.map_err(server)?;
-            let _ = poll_fn(|cx| self.connection.poll_shutdown(cx)).await;
+        match asked {
+            Ok(asked) => Ok(asked),
+            Err(error) => {
+                if let Error::Malformed(reason) = error {
+                    Box::pin(self.refuse(reason)).await?;
+                }
+                Err(server(error))
+            }
         }
-        asked.map_err(server)
+    }
+
+    /// Says what is wrong with a request, and closes the connection.
+    async fn refuse(&self, reason: &'static str) -> Result<(), ProxyError> {
+        let refused = Violation { status: StatusCode::BAD_REQUEST, reason };
+        let refusal = self.handler.refuse(&ProxyError::Malformed(refused));
+        let (mut refusal, _) = response::outgoing(refusal, Answer::LAST);
+        poll_fn(|cx| self.connection.poll_send(&mut refusal, cx)).await.map_err(server)?;
+        let _ = poll_fn(|cx| self.connection.poll_shutdown(cx)).await;
+        Ok(())
     }
 
     /// Answers one request.
@@ -157,7 +169,7 @@ where
             Body::frames(Receiving { connection, decoder: body, expected, state })
         };
         let response = {
-            let mut responding = pin!(respond(self.watch, &self.handler, request.map(|()| body)));
+            let mut responding = pin!(respond(&self.watch, &self.handler, request.map(|()| body)));
             let mut interim = Interim::default();
             poll_fn(|cx| {
                 let tell = |head: Response<()>| {

@@ -23,12 +23,12 @@ const MAX_STREAMS: u32 = 16 * 1024;
 const MAX_HEADER_LIST: u32 = 64 * 1024;
 
 /// Serves until the client closes the connection, or the drain signal has let it finish.
-pub(super) async fn serve<I, H>(
+pub(super) fn serve<'a, I, H>(
     io: I,
     settings: &Settings,
     handler: Rc<H>,
-    drain: &Drain,
-) -> Result<(), Error>
+    drain: &'a Drain,
+) -> impl Future<Output = Result<(), Error>> + use<'a, I, H>
 where
     I: AsyncRead + AsyncWrite + Unpin,
     H: Handler,
@@ -41,7 +41,14 @@ where
         keep_alive: settings.server_keep_alive.map(|(interval, timeout)| (interval, timeout, true)),
         ..mesh_http2::Settings::default()
     };
-    let mut connection = Server::new(io, settings);
+    run(Server::new(io, settings), handler, drain)
+}
+
+async fn run<I, H>(mut connection: Server<I>, handler: Rc<H>, drain: &Drain) -> Result<(), Error>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    H: Handler,
+{
     let mut streams = FuturesUnordered::new();
     let (mut draining, mut told) = (pin!(drain.draining()), false);
     let ended = poll_fn(|cx| {
