@@ -160,8 +160,10 @@ impl Acceptor {
                         tracing::debug!(%error, "a connection was gone before it was accepted");
                         continue;
                     }
-                    // A connection takes two.
-                    let _ = self.drain.make_room() && self.drain.make_room();
+                    if mesh_net::shortage(&error).is_some() {
+                        // A connection takes two.
+                        let _ = self.drain.make_room() && self.drain.make_room();
+                    }
                     if self.may_log() {
                         tracing::warn!(%error, retry_in = ?pause, "accept failed, waiting");
                     }
@@ -176,16 +178,23 @@ impl Acceptor {
 
     /// Whether there is room for one more connection, once another one has given way if need be.
     async fn has_room(&self) -> bool {
+        let has = || self.drain.open() < self.limit;
+        if has() {
+            return true;
+        }
+        if !self.drain.make_room() {
+            return false;
+        }
         for _ in 0..GIVING_WAY.1 {
-            if self.drain.open() < self.limit {
+            tokio::time::sleep(GIVING_WAY.0).await;
+            if has() {
                 return true;
             }
-            if !self.drain.make_room() {
+            if !self.drain.may_make_room() {
                 return false;
             }
-            tokio::time::sleep(GIVING_WAY.0).await;
         }
-        self.drain.open() < self.limit
+        has()
     }
 
     fn may_log(&mut self) -> bool {

@@ -29,6 +29,8 @@ use tonic::body::Body;
 
 /// Limit for one address: TCP and TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Connections that a request is tried on while they turn out to take no more.
+const ATTEMPTS: u32 = 3;
 /// Between rounds over a service's addresses. Jittered, so that a returning control plane is not met by every proxy
 /// at once.
 pub const BACKOFF: Backoff =
@@ -107,18 +109,24 @@ impl tower::Service<Request<Body>> for ControlChannel {
         let inner = Arc::clone(&self.0);
         Box::pin(async move {
             *request.uri_mut() = inner.absolute(request.uri())?;
+            let mut attempts = 0;
             loop {
                 let connection = inner.connected().await;
+                if attempts == 0 {
+                    inner.metrics.requests.inc();
+                }
+                attempts += 1;
                 let started = Instant::now();
                 let answer = match connection.ask(request).await {
                     Ok(response) => Ok(response),
                     Err(Unanswered::Failed(error)) => Err(error),
+                    // A connection that closes at once is not made again at once for ever.
+                    Err(Unanswered::Unsent(_)) if attempts >= ATTEMPTS => Err(mesh_http2::Error::Closed),
                     Err(Unanswered::Unsent(unsent)) => {
                         request = *unsent;
                         continue;
                     }
                 };
-                inner.metrics.requests.inc();
                 inner.metrics.answered(&answer, started.elapsed());
                 return Ok(answer?);
             }

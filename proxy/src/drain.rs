@@ -2,7 +2,7 @@
 //! is left is cut. When descriptors run out, connections without a request give way to those that have one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -18,12 +18,25 @@ pub struct Drain {
     token: CancellationToken,
     tracker: TaskTracker,
     resting: Arc<Resting>,
+    /// When it was made.
+    epoch: Epoch,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Epoch(Instant);
+
+impl Default for Epoch {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
 }
 
 /// The connections without a request.
 #[derive(Debug, Default)]
 struct Resting {
     count: AtomicUsize,
+    /// None of them has rested for long enough before this, in milliseconds from the drain's beginning.
+    young: AtomicU64,
     /// Its queue is in the order in which they came to rest.
     leave: Notify,
 }
@@ -85,17 +98,30 @@ impl Drain {
             if since.elapsed() >= AT_REST {
                 return;
             }
+            // It was the first in the queue.
+            self.resting.young.store(self.millis(since + AT_REST), Relaxed);
         }
     }
 
     /// Descriptors have run out: has the connection close that has been without a request the longest, if that is a second
-    /// or more. Says whether any is without one; it is not closed yet.
+    /// or more. Says whether there may be one; it is not closed yet.
     pub fn make_room(&self) -> bool {
-        let any = self.resting.count.load(Relaxed) > 0;
-        if any {
+        let may = self.may_make_room();
+        if may {
             self.resting.leave.notify_one();
         }
-        any
+        may
+    }
+
+    /// Whether there may be a connection that [`make_room`](Self::make_room) has close.
+    pub fn may_make_room(&self) -> bool {
+        let resting = &self.resting;
+        resting.count.load(Relaxed) > 0 && self.millis(Instant::now()) >= resting.young.load(Relaxed)
+    }
+
+    fn millis(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.epoch.0);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// How many connections live.

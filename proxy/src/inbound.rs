@@ -311,7 +311,8 @@ impl Inbound {
     /// The application at `addr`, kept while it is used.
     fn app(&self, addr: SocketAddr) -> Rc<App> {
         let mut apps = self.apps.borrow_mut();
-        Rc::clone(apps.entry(addr).or_insert_with(|| App::new(addr, Arc::clone(&self.config))))
+        let make = || App::new(addr, Arc::clone(&self.config), self.drain.clone());
+        Rc::clone(apps.entry(addr).or_insert_with(make))
     }
 }
 

@@ -9,6 +9,7 @@ pub mod admin;
 pub mod body;
 pub mod config;
 pub mod control;
+mod dial;
 pub mod drain;
 pub mod error;
 pub mod http;

@@ -186,9 +186,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
 
     /// Writes what is encrypted.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.outgoing.poll_drain(&mut self.io, cx))?;
-        self.lazy = 0;
-        Poll::Ready(Ok(()))
+        let before = self.outgoing.len();
+        let drained = self.outgoing.poll_drain(&mut self.io, cx);
+        if self.outgoing.len() < before || drained.is_ready() {
+            // Tickets are the first to go; what is left of them is in as much of a hurry as what follows.
+            self.lazy = 0;
+        }
+        drained
     }
 
     fn give(&mut self, buf: &mut ReadBuf<'_>) {

@@ -135,6 +135,11 @@ impl<I> Guard<I> {
         }
     }
 
+    /// Whether nothing was read that was not passed on.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty() && self.passed.is_empty()
+    }
+
     fn refuse(&mut self, violation: Violation) {
         self.stop(violation, State::StandIn(0));
     }

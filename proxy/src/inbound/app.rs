@@ -1,6 +1,8 @@
 //! Connections to the application: plain TCP, pooled as those to endpoints are.
 
 use crate::config::{Config, Inbound as Settings};
+use crate::dial::dial;
+use crate::drain::Drain;
 use crate::error::Error;
 use crate::http::client::{Connect, Connections, Terms};
 use mesh_balance::Admission;
@@ -17,6 +19,7 @@ pub(super) type App = Connections<ToApp>;
 pub(super) struct ToApp {
     addr: SocketAddr,
     config: Arc<Config>,
+    drain: Drain,
     terms: Terms,
 }
 
@@ -24,21 +27,21 @@ pub(super) struct ToApp {
 ///
 /// # Errors
 /// [`Error::Connect`] or [`Error::ConnectTimeout`].
-pub(super) async fn connect(addr: SocketAddr, settings: &Settings) -> Result<TcpStream, Error> {
+pub(super) async fn connect(
+    addr: SocketAddr,
+    settings: &Settings,
+    drain: &Drain,
+) -> Result<TcpStream, Error> {
     let options = SocketOptions {
         keepalive: settings.sockets.connect_keepalive,
         user_timeout: settings.sockets.connect_user_timeout,
     };
-    match tokio::time::timeout(settings.connect_timeout, mesh_net::connect(addr, &options)).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(source)) => Err(Error::Connect { addr, source }),
-        Err(_) => Err(Error::ConnectTimeout { addr, after: settings.connect_timeout }),
-    }
+    dial(addr, &options, settings.connect_timeout, drain).await
 }
 
 impl App {
     /// No connections yet.
-    pub(super) fn new(addr: SocketAddr, config: Arc<Config>) -> Rc<Self> {
+    pub(super) fn new(addr: SocketAddr, config: Arc<Config>, drain: Drain) -> Rc<Self> {
         let http = &config.inbound.http;
         let terms = Terms {
             idle_timeout: http.pool_idle_timeout,
@@ -50,7 +53,7 @@ impl App {
             // The application is on this machine, and some count their connections.
             max_http2: 1,
         };
-        Self::to(ToApp { addr, config, terms })
+        Self::to(ToApp { addr, config, drain, terms })
     }
 }
 
@@ -66,6 +69,6 @@ impl Connect for ToApp {
     }
 
     async fn connect(&self, _: Option<SessionProtocol>, _: Option<Admission>) -> Result<TcpStream, Error> {
-        connect(self.addr, &self.config.inbound).await
+        connect(self.addr, &self.config.inbound, &self.drain).await
     }
 }

@@ -26,7 +26,7 @@ impl Inbound {
         Box::pin(async move {
             self.authorize_connection(&client, target, &mut policy)?;
             // Soon over.
-            let stream = Box::pin(app::connect(target, &self.config.inbound)).await?;
+            let stream = Box::pin(app::connect(target, &self.config.inbound, &self.drain)).await?;
             let metrics = self.metrics.tcp("dst", target, &client.tls);
             let mut app = Metered::new(stream, metrics.read.clone(), metrics.written.clone());
             tokio::select! {

@@ -1,5 +1,6 @@
 //! One connection to an endpoint: TCP, TLS where the endpoint has an identity, the transport header where it takes one.
 
+use crate::dial::dial;
 use crate::drain::Drain;
 use crate::error::Error;
 use crate::metered::Metered;
@@ -8,20 +9,16 @@ use crate::outbound::metrics::{EndpointMetrics, OpenConnection};
 use mesh_net::{SessionProtocol, SocketOptions, TransportHeader};
 use mesh_tls::{Alpn, MeshTls, Sessions, TlsStream};
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::timeout;
 
 /// TLS may take longer than TCP: two round trips, signatures on both sides.
 const TLS_ALLOWANCE: Duration = Duration::from_secs(2);
-
-/// Between attempts while descriptors are wanted.
-const WANTING: Duration = Duration::from_millis(10);
 
 /// How long bytes to a gateway may stay unacknowledged: between clusters, packets vanish without a word.
 const GATEWAY_USER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -96,7 +93,7 @@ impl Connector {
             let patience = options.user_timeout.unwrap_or(GATEWAY_USER_TIMEOUT);
             options.user_timeout = Some(patience.min(GATEWAY_USER_TIMEOUT));
         }
-        let tcp = self.dial(addr, &options).await?;
+        let tcp = dial(addr, &options, self.settings.connect_timeout, &self.settings.drain).await?;
         let io = Metered::new(tcp, self.metrics.read.clone(), self.metrics.written.clone());
         let Some((_, name)) = &to.tls else { return Ok(PeerIo::new(Io::Plain(io), &self.metrics)) };
         let failed = |reason: String| Error::Tls { addr, reason };
@@ -117,26 +114,6 @@ impl Connector {
             io.write_all(&header.encode()).await.map_err(|source| Error::Connect { addr, source })?;
         }
         Ok(PeerIo::new(Io::Tls(Box::new(io)), &self.metrics))
-    }
-
-    /// Connects. Without a descriptor it waits for that of a client's connection that has no request.
-    async fn dial(&self, addr: SocketAddr, options: &SocketOptions) -> Result<TcpStream, Error> {
-        let after = self.settings.connect_timeout;
-        let deadline = Instant::now() + after;
-        loop {
-            let connected = timeout_at(deadline, mesh_net::connect(addr, options)).await;
-            let source = match connected.map_err(|_| Error::ConnectTimeout { addr, after })? {
-                Ok(tcp) => return Ok(tcp),
-                Err(source) => source,
-            };
-            let waits = mesh_net::shortage(&source).is_some()
-                && Instant::now() + WANTING < deadline
-                && self.settings.drain.make_room();
-            if !waits {
-                return Err(Error::Connect { addr, source });
-            }
-            sleep(WANTING).await;
-        }
     }
 }
 

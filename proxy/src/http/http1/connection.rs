@@ -60,6 +60,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
         self.0.read.borrow().is_empty()
     }
 
+    /// Looks at what is underneath.
+    pub fn look<T>(&self, look: impl FnOnce(&I) -> T) -> T {
+        look(&self.0.io.borrow())
+    }
+
     /// Lets go of memory between messages.
     pub fn rest(&self) {
         *self.0.read.borrow_mut() = BytesMut::new();

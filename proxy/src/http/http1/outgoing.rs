@@ -21,6 +21,8 @@ pub struct Outgoing {
     /// Trailer fields that the head announces.
     announced: Vec<HeaderName>,
     unsent: bool,
+    /// Whether the connection has taken something that may wait there.
+    unflushed: bool,
 }
 
 impl Outgoing {
@@ -30,7 +32,7 @@ impl Outgoing {
         body: Option<Body>,
         announced: Vec<HeaderName>,
     ) -> Self {
-        Self { out: Out::new(head), encoder, body, announced, unsent: true }
+        Self { out: Out::new(head), encoder, body, announced, unsent: true, unflushed: false }
     }
 
     /// Whether no connection has taken anything of it.
@@ -46,6 +48,7 @@ impl Outgoing {
             body: self.body.take(),
             announced: std::mem::take(&mut self.announced),
             unsent: self.unsent,
+            unflushed: self.unflushed,
         }
     }
 
@@ -67,18 +70,18 @@ impl Outgoing {
             // What is at hand goes out with the head.
             let waits = self.poll_body(cx)?.is_pending();
             // The body may read from this connection.
-            let (mut io, mut written) = (io.borrow_mut(), false);
+            let mut io = io.borrow_mut();
             while !self.out.is_empty() {
                 ready!(self.out.poll_write(&mut *io, cx))?;
-                (self.unsent, written) = (false, true);
+                (self.unsent, self.unflushed) = (false, true);
             }
             if self.body.is_none() {
                 return Pin::new(&mut *io).poll_flush(cx).map_err(Error::Io);
             }
             if waits {
-                if written {
-                    // The peer sees what there is while the rest is on its way.
-                    let _ = Pin::new(&mut *io).poll_flush(cx)?;
+                // The peer sees what there is while the rest is on its way.
+                if self.unflushed && Pin::new(&mut *io).poll_flush(cx)?.is_ready() {
+                    self.unflushed = false;
                 }
                 return Poll::Pending;
             }

@@ -239,3 +239,64 @@ fn a_connection_that_takes_nothing_ends_with_an_error() {
     let sent = connection.poll_first(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(&sent, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::WriteZero), "{sent:?}");
 }
+
+/// Takes bytes at once, and holds them back until it is flushed when it is ready.
+#[derive(Default)]
+struct Holding {
+    held: usize,
+    passed: usize,
+    ready: bool,
+}
+
+impl AsyncWrite for Holding {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.held += buf.len();
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.ready {
+            return Poll::Pending;
+        }
+        self.passed += std::mem::take(&mut self.held);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// One piece, and then nothing for ever.
+struct Pausing(Option<Bytes>);
+
+impl crate::body::Frames for Pausing {
+    fn poll_frame(
+        &mut self,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, crate::error::Error>>> {
+        self.0.take().map_or(Poll::Pending, |data| Poll::Ready(Some(Ok(http_body::Frame::data(data)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        false
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::default()
+    }
+}
+
+#[test]
+fn what_could_not_be_flushed_goes_out_while_the_body_pauses() {
+    let body = Body::frames(Pausing(Some(Bytes::from_static(b"event"))));
+    let mut message = head::outgoing(request(Method::POST).body(body).unwrap());
+    let io = RefCell::new(Holding::default());
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(message.poll_send(&io, &mut cx).is_pending());
+    let held = io.borrow().held;
+    assert!(held > 5 && io.borrow().passed == 0);
+    io.borrow_mut().ready = true;
+    assert!(message.poll_send(&io, &mut cx).is_pending());
+    assert_eq!(io.borrow().passed, held);
+}

@@ -76,7 +76,7 @@ where
 
 /// A connection and who serves it.
 struct Served<'a, I, H> {
-    connection: Connection<I>,
+    connection: Connection<Guard<I>>,
     watch: Arc<Watch>,
     handler: Rc<H>,
     drain: &'a Drain,
@@ -124,7 +124,7 @@ where
                 () = self.drain.rest() => match futures::poll!(&mut head) {
                     Poll::Ready(asked) => break asked,
                     // Nothing of a request is there, or nothing will be waited for any more.
-                    Poll::Pending if self.connection.is_read_up() || self.drain.is_draining() => return Ok(None),
+                    Poll::Pending if self.is_at_rest() || self.drain.is_draining() => return Ok(None),
                     Poll::Pending => {}
                 },
             }
@@ -138,6 +138,11 @@ where
                 Err(server(error))
             }
         }
+    }
+
+    /// Whether nothing of a request has come.
+    fn is_at_rest(&self) -> bool {
+        self.connection.is_read_up() && self.connection.look(Guard::is_empty)
     }
 
     /// Says what is wrong with a request, and closes the connection.

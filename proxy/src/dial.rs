@@ -1,0 +1,37 @@
+//! Connecting to whoever is next. Without a descriptor for it, connections of clients that have no request give way.
+
+use crate::drain::Drain;
+use crate::error::Error;
+use mesh_net::SocketOptions;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+/// Between attempts while descriptors are wanted.
+const WANTING: Duration = Duration::from_millis(10);
+
+/// Connects to `addr` within `limit`. The same time may pass before, while descriptors are wanted.
+///
+/// # Errors
+/// [`Error::Connect`] or [`Error::ConnectTimeout`].
+pub(crate) async fn dial(
+    addr: SocketAddr,
+    options: &SocketOptions,
+    limit: Duration,
+    drain: &Drain,
+) -> Result<TcpStream, Error> {
+    let patience = Instant::now() + limit;
+    loop {
+        let connected = timeout(limit, mesh_net::connect(addr, options)).await;
+        let source = match connected.map_err(|_| Error::ConnectTimeout { addr, after: limit })? {
+            Ok(tcp) => return Ok(tcp),
+            Err(source) => source,
+        };
+        let waits = mesh_net::shortage(&source).is_some() && Instant::now() < patience && drain.make_room();
+        if !waits {
+            return Err(Error::Connect { addr, source });
+        }
+        sleep(WANTING).await;
+    }
+}
