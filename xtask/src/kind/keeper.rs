@@ -62,6 +62,11 @@ pub(crate) fn runs() -> bool {
     engine::pid_of(&pid_file(), PROGRAM).is_some()
 }
 
+/// What the process has written.
+pub(crate) fn said() -> String {
+    std::fs::read_to_string(state("keeper.log")).unwrap_or_else(|error| error.to_string())
+}
+
 fn pid_file() -> PathBuf {
     state("keeper.pid")
 }

@@ -2,7 +2,7 @@
 
 use super::places;
 use super::step::step;
-use super::{Test, Up, clusters};
+use super::{Test, Up, clusters, keeper};
 use crate::images;
 use crate::suite::Suite;
 use anyhow::{Context as _, Result, bail};
@@ -63,6 +63,9 @@ impl Built {
         clusters::up(&Up { config: config.map(str::to_owned), ..Up::default() })?;
         clusters::load(&self.archives)?;
         let done = act();
+        if done.is_err() {
+            eprintln!("the keeper of the test bed said:\n{}", keeper::said());
+        }
         if keep {
             eprintln!("• the clusters stay: `cargo xtask kind down` takes them away");
             return done;
