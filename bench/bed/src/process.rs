@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 const GRACE: Duration = Duration::from_secs(5);
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(1);
+/// Names a library that is loaded before all others.
+const PRELOAD: &str = "LD_PRELOAD";
 /// Open files a process may have; a machine may allow fewer.
 const FILES: u64 = 1 << 20;
 
@@ -87,13 +89,27 @@ impl Process {
         let mut words = limits.prefix();
         words.push("setpriv".into());
         let mut wrapped = Command::new(&words[0]);
+        wrapped.args(&words[1..]).args([
+            "--pdeathsig",
+            "KILL",
+            "--reuid",
+            &user,
+            "--regid",
+            &user,
+            "--clear-groups",
+            "--",
+        ]);
+        if let Some((_, Some(library))) = command.get_envs().find(|(name, _)| *name == PRELOAD) {
+            // What is loaded first may make files: they are to be the program's, not those of who starts it.
+            let mut said = OsString::from(format!("{PRELOAD}="));
+            said.push(library);
+            wrapped.arg("env").arg(said);
+        }
         wrapped
-            .args(&words[1..])
-            .args(["--pdeathsig", "KILL", "--reuid", &user, "--regid", &user, "--clear-groups", "--"])
             .arg(command.get_program())
             .args(command.get_args())
             .env_clear()
-            .envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))))
+            .envs(command.get_envs().filter(|(k, _)| *k != PRELOAD).filter_map(|(k, v)| Some((k, v?))))
             .stdin(Stdio::null())
             .stdout(File::create(log)?)
             .stderr(File::options().append(true).open(log)?);
