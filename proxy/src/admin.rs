@@ -73,7 +73,7 @@ pub async fn serve_probe(listener: TcpListener, ready: Readiness) {
 }
 
 /// Who answers the requests of `peer`.
-struct From<A> {
+struct Peer<A> {
     answers: Rc<A>,
     peer: SocketAddr,
 }
@@ -83,7 +83,7 @@ trait Answer: 'static {
     async fn answer(&self, request: Request<Body>, peer: SocketAddr) -> Response<Body>;
 }
 
-impl<A: Answer> Handler for From<A> {
+impl<A: Answer> Handler for Peer<A> {
     async fn call(self: Rc<Self>, request: Request<Body>) -> Response<Body> {
         self.answers.answer(request, self.peer).await
     }
@@ -103,6 +103,8 @@ impl Answer for Probe {
 
 async fn accept(listener: TcpListener, answers: Rc<impl Answer>) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    // It answers to the end: what is drained is asked here how it goes.
+    let drain = Drain::new();
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -113,11 +115,11 @@ async fn accept(listener: TcpListener, answers: Rc<impl Answer>) {
             }
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let handler = Rc::new(From { answers: Rc::clone(&answers), peer });
+        let handler = Rc::new(Peer { answers: Rc::clone(&answers), peer });
+        let drain = drain.clone();
         tokio::task::spawn_local(async move {
             let _place = place;
-            // It answers to the end: what is drained is asked here how it goes.
-            if let Err(error) = server::serve_http1(stream, LIMITS, handler, &Drain::new()).await {
+            if let Err(error) = server::serve_http1(stream, LIMITS, handler, &drain).await {
                 tracing::debug!(%peer, %error, "admin: connection failed");
             }
         });

@@ -1,8 +1,9 @@
 //! Ending connections in order. When the proxy shuts down, new work is told to finish, work under way may end, then whatever
 //! is left is cut. When descriptors run out, connections without a request give way to those that have one.
 
+use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -18,25 +19,14 @@ pub struct Drain {
     token: CancellationToken,
     tracker: TaskTracker,
     resting: Arc<Resting>,
-    /// When it was made.
-    epoch: Epoch,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Epoch(Instant);
-
-impl Default for Epoch {
-    fn default() -> Self {
-        Self(Instant::now())
-    }
 }
 
 /// The connections without a request.
 #[derive(Debug, Default)]
 struct Resting {
     count: AtomicUsize,
-    /// None of them has rested for long enough before this, in milliseconds from the drain's beginning.
-    young: AtomicU64,
+    /// None of them has rested for long enough before this.
+    young: Mutex<Option<Instant>>,
     /// Its queue is in the order in which they came to rest.
     leave: Notify,
 }
@@ -99,7 +89,7 @@ impl Drain {
                 return;
             }
             // It was the first in the queue.
-            self.resting.young.store(self.millis(since + AT_REST), Relaxed);
+            *self.resting.young.lock() = Some(since + AT_REST);
         }
     }
 
@@ -116,12 +106,8 @@ impl Drain {
     /// Whether there may be a connection that [`make_room`](Self::make_room) has close.
     pub fn may_make_room(&self) -> bool {
         let resting = &self.resting;
-        resting.count.load(Relaxed) > 0 && self.millis(Instant::now()) >= resting.young.load(Relaxed)
-    }
-
-    fn millis(&self, at: Instant) -> u64 {
-        let since = at.saturating_duration_since(self.epoch.0);
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        let rested = || resting.young.lock().is_none_or(|young| Instant::now() >= young);
+        resting.count.load(Relaxed) > 0 && rested()
     }
 
     /// How many connections live.

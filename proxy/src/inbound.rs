@@ -141,7 +141,6 @@ impl Inbound {
         direct: bool,
         tcp: &metrics::Tcp,
     ) -> LocalBoxFuture<'_, Result<(), Error>> {
-        let refused = |error| Box::pin(std::future::ready(Err(error)));
         match accepted {
             Accepted::Mesh(mut io) => {
                 io.get_mut().get_mut().attach(tcp.read.clone(), tcp.written.clone());
@@ -233,7 +232,7 @@ impl Inbound {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         if let Err(error) = self.refuse_loop(target) {
-            return Box::pin(std::future::ready(Err(error)));
+            return refused(error);
         }
         let current = Arc::clone(&policy.borrow());
         let version = match current.protocol {
@@ -314,6 +313,10 @@ impl Inbound {
         let make = || App::new(addr, Arc::clone(&self.config), self.drain.clone());
         Rc::clone(apps.entry(addr).or_insert_with(make))
     }
+}
+
+fn refused<'a>(error: Error) -> LocalBoxFuture<'a, Result<(), Error>> {
+    Box::pin(std::future::ready(Err(error)))
 }
 
 /// Closes idle connections to the application, and forgets addresses nobody asks for.

@@ -43,7 +43,6 @@ use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -157,16 +156,13 @@ impl Outbound {
         Ok((PrefixedIo::new(buf, io), version, snapshots))
     }
 
-    fn serve_as<I>(
+    fn serve_as(
         self: &Rc<Self>,
         version: Option<Http>,
-        io: I,
+        io: PrefixedIo<Metered<TcpStream>>,
         target: SocketAddr,
         snapshots: SnapshotReceiver,
-    ) -> LocalBoxFuture<'_, Result<(), Error>>
-    where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    ) -> LocalBoxFuture<'_, Result<(), Error>> {
         let Some(version) = version else { return self.forward(io, snapshots) };
         let service = self.service(version, target.to_string(), snapshots);
         server::serve(io, version, &self.config.outbound.http, service, &self.drain)

@@ -188,7 +188,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let before = self.outgoing.len();
         let drained = self.outgoing.poll_drain(&mut self.io, cx);
-        if self.outgoing.len() < before || drained.is_ready() {
+        if self.outgoing.len() < before {
             // Tickets are the first to go; what is left of them is in as much of a hurry as what follows.
             self.lazy = 0;
         }

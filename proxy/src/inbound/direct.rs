@@ -54,12 +54,11 @@ impl Inbound {
         let target = SocketAddr::new(local_addr.ip(), header.port);
         self.refuse_loop(target)?;
         let policy = self.policies.get(target.port());
-        let serving = match header.protocol {
-            Some(SessionProtocol::Http1) => self.serve_http(io, Http::Http1, client, target, policy),
-            Some(SessionProtocol::Http2) => self.serve_http(io, Http::Http2, client, target, policy),
-            None => self.forward(io, client, target, policy),
-        };
-        serving.await
+        let version = header.protocol.map(|protocol| match protocol {
+            SessionProtocol::Http1 => Http::Http1,
+            SessionProtocol::Http2 => Http::Http2,
+        });
+        self.serve_as(version, io, client, target, policy).await
     }
 
     /// Reads the header.

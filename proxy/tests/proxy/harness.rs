@@ -13,6 +13,7 @@ use mesh_proxy::config::{Config, Env};
 use mesh_proxy::run::{Options, run};
 use mesh_tls::{Alpn, Authority, MeshTls, TlsStream, TrustBundle};
 use socket2::{Domain, Socket, Type};
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -199,6 +200,16 @@ fn reserve() -> (Socket, u16) {
     (socket, port)
 }
 
+/// Whether a condition comes to hold, within [`LIMIT`].
+async fn holds<F: Future<Output = bool>>(condition: impl Fn() -> F) -> bool {
+    let wait = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, wait).await.is_ok()
+}
+
 impl Proxy {
     /// A mesh with one ready proxy in front of `app`.
     pub(crate) async fn start(app: SocketAddr, settings: &[(&str, &str)]) -> Self {
@@ -226,12 +237,7 @@ impl Proxy {
 
     /// Waits for a condition, at most [`LIMIT`].
     pub(crate) async fn until<F: Future<Output = bool>>(&self, what: &str, condition: impl Fn() -> F) {
-        let wait = async {
-            while !condition().await {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(LIMIT, wait).await.unwrap_or_else(|_| panic!("never {what}"));
+        assert!(holds(condition).await, "never {what}");
     }
 
     /// Asks the admin server, on a connection that ends with the answer: it takes few at a time.
@@ -246,20 +252,16 @@ impl Proxy {
 
     /// Waits until a metrics line begins with `prefix` and contains all `parts`.
     pub(crate) async fn until_metric(&self, prefix: &str, parts: &[&str]) {
-        let mut named = Vec::new();
-        let wait = async {
-            loop {
-                let (_, text) = self.admin("/metrics").await;
-                named = text.lines().filter(|line| line.starts_with(prefix)).map(ToOwned::to_owned).collect();
-                if named.iter().any(|line| parts.iter().all(|part| line.contains(part))) {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+        let named = RefCell::new(Vec::new());
+        let found = || async {
+            let (_, text) = self.admin("/metrics").await;
+            let lines = text.lines().filter(|line| line.starts_with(prefix)).map(ToOwned::to_owned);
+            let lines: Vec<String> = lines.collect();
+            let found = lines.iter().any(|line| parts.iter().all(|part| line.contains(part)));
+            *named.borrow_mut() = lines;
+            found
         };
-        if tokio::time::timeout(LIMIT, wait).await.is_err() {
-            panic!("never a metric {prefix} with {parts:?}, but {named:#?}");
-        }
+        assert!(holds(found).await, "never a metric {prefix} with {parts:?}, but {:#?}", named.borrow());
     }
 
     /// A redirected plain connection.
