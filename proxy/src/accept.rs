@@ -4,6 +4,8 @@
 //! - Before it comes to that, connections beyond a limit are closed: a connection takes two descriptors, its own and that of
 //!   the next hop, and what was accepted must be able to go on.
 //! - In both cases connections without a request give way, the one that has been so the longest first.
+//! - Nothing is accepted while a connection waits for a descriptor to go on with, and for a while after a want each one that
+//!   was accepted may go on before the next one is.
 
 use crate::drain::Drain;
 use crate::error::Error;
@@ -20,6 +22,11 @@ use tokio_util::sync::CancellationToken;
 
 /// Pauses after accepts that failed for want of something: from, to.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// How long after a want connections are accepted one by one.
+const WARY: Duration = Duration::from_secs(10);
+/// How many give way at a want: two, as a connection takes two, and twice as many at each further one that comes this soon.
+const ROOM: (usize, usize) = (2, 64);
+const SOON: Duration = Duration::from_millis(100);
 /// How often, and how many times, a connection beyond the limit looks whether another one has given way.
 const GIVING_WAY: (Duration, usize) = (Duration::from_millis(5), 20);
 /// Between two log lines about the same want.
@@ -126,7 +133,19 @@ impl Acceptor {
     /// Accepts until `stop`, and has connections served by `side` on this thread.
     pub(crate) async fn run<S: Side>(mut self, stop: CancellationToken, side: Rc<S>) {
         let mut pause = PAUSE.0;
+        let mut wanted: Option<Instant> = None;
+        let mut room = ROOM.0;
         loop {
+            while self.drain.is_wanting() {
+                wanted = Some(Instant::now());
+                tokio::select! {
+                    () = tokio::time::sleep(PAUSE.0) => {}
+                    () = stop.cancelled() => return,
+                }
+            }
+            if wanted.is_some_and(|wanted| wanted.elapsed() < WARY) {
+                tokio::task::yield_now().await;
+            }
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 () = stop.cancelled() => return,
@@ -161,8 +180,10 @@ impl Acceptor {
                         continue;
                     }
                     if mesh_net::shortage(&error).is_some() {
-                        // A connection takes two.
-                        let _ = self.drain.make_room() && self.drain.make_room();
+                        let soon = wanted.is_some_and(|wanted| wanted.elapsed() < SOON);
+                        room = if soon { (room * 2).min(ROOM.1) } else { ROOM.0 };
+                        wanted = Some(Instant::now());
+                        let _ = (0..room).all(|_| self.drain.make_room());
                     }
                     if self.may_log() {
                         tracing::warn!(%error, retry_in = ?pause, "accept failed, waiting");

@@ -1,4 +1,5 @@
-//! Connecting to whoever is next. Without a descriptor for it, connections of clients that have no request give way.
+//! Connecting to whoever is next. Without a descriptor for it, connections of clients that have no request give way, and
+//! otherwise the end of some other connection is waited for.
 
 use crate::drain::Drain;
 use crate::error::Error;
@@ -22,16 +23,18 @@ pub(crate) async fn dial(
     drain: &Drain,
 ) -> Result<TcpStream, Error> {
     let patience = Instant::now() + limit;
+    let mut wants = None;
     loop {
         let connected = timeout(limit, mesh_net::connect(addr, options)).await;
         let source = match connected.map_err(|_| Error::ConnectTimeout { addr, after: limit })? {
             Ok(tcp) => return Ok(tcp),
             Err(source) => source,
         };
-        let waits = mesh_net::shortage(&source).is_some() && Instant::now() < patience && drain.make_room();
-        if !waits {
+        if mesh_net::shortage(&source).is_none() || Instant::now() >= patience {
             return Err(Error::Connect { addr, source });
         }
+        wants.get_or_insert_with(|| drain.wants());
+        drain.make_room();
         sleep(WANTING).await;
     }
 }

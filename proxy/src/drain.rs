@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// A connection that had a request less than this ago may have the next one on its way.
-const AT_REST: Duration = Duration::from_secs(1);
+const AT_REST: Duration = Duration::from_millis(250);
 
 /// Tells connections to finish, and waits for them. Clones share the state.
 #[derive(Clone, Debug, Default)]
@@ -29,21 +29,23 @@ struct Resting {
     young: Mutex<Option<Instant>>,
     /// Its queue is in the order in which they came to rest.
     leave: Notify,
+    /// How many others wait for a descriptor to go on with.
+    wanting: AtomicUsize,
 }
 
-/// Counts one of them.
-struct Rests<'a>(&'a Resting);
+/// Counts one while it is held.
+pub(crate) struct Counted<'a>(&'a AtomicUsize);
 
-impl<'a> Rests<'a> {
-    fn new(resting: &'a Resting) -> Self {
-        resting.count.fetch_add(1, Relaxed);
-        Self(resting)
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Relaxed);
+        Self(count)
     }
 }
 
-impl Drop for Rests<'_> {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.0.count.fetch_sub(1, Relaxed);
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 
@@ -77,7 +79,7 @@ impl Drain {
     /// Resolves once a connection without a request should close: as all finish, or as the one that has rested the longest
     /// when room is made.
     pub async fn rest(&self) {
-        let (since, _rests) = (Instant::now(), Rests::new(&self.resting));
+        let (since, _rests) = (Instant::now(), Counted::new(&self.resting.count));
         loop {
             // Made before the look, so that nothing is missed.
             let told = self.resting.leave.notified();
@@ -93,8 +95,8 @@ impl Drain {
         }
     }
 
-    /// Descriptors have run out: has the connection close that has been without a request the longest, if that is a second
-    /// or more. Says whether there may be one; it is not closed yet.
+    /// Descriptors have run out: has the connection close that has been without a request the longest, if that is
+    /// a quarter of a second or more. Says whether there may be one; it is not closed yet.
     pub fn make_room(&self) -> bool {
         let may = self.may_make_room();
         if may {
@@ -108,6 +110,16 @@ impl Drain {
         let resting = &self.resting;
         let rested = || resting.young.lock().is_none_or(|young| Instant::now() >= young);
         resting.count.load(Relaxed) > 0 && rested()
+    }
+
+    /// Held by a connection while it waits for a descriptor to go on with.
+    pub(crate) fn wants(&self) -> Counted<'_> {
+        Counted::new(&self.resting.wanting)
+    }
+
+    /// Whether a connection waits for a descriptor, which a new one would take from it.
+    pub(crate) fn is_wanting(&self) -> bool {
+        self.resting.wanting.load(Relaxed) > 0
     }
 
     /// How many connections live.

@@ -115,10 +115,47 @@ async fn without_descriptors_connections_without_a_request_give_way() {
 }
 
 #[tokio::test]
+async fn a_connection_waits_for_a_descriptor_to_go_on_with() {
+    let _turn = TURN.lock().await;
+    let proxy = to_an_opaque_application().await;
+    assert_eq!(exchange(proxy.out().await).await.unwrap(), b'!');
+    // One for the client and one for what the proxy accepts, so that it has none to go on with.
+    let limited = leave(2);
+    let client = TcpStream::connect(("127.0.0.1", proxy.outbound)).await.unwrap();
+    let exchange = tokio::spawn(exchange(client));
+    proxy.until("out of descriptors", || async { std::fs::File::open("/dev/null").is_err() }).await;
+    // Ample for a proxy that does not wait.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    drop(limited);
+    assert_eq!(exchange.await.unwrap().unwrap(), b'!');
+}
+
+#[tokio::test]
 async fn an_endpoint_is_not_ejected_for_the_want_of_descriptors_here() {
+    let _turn = TURN.lock().await;
+    let proxy = to_an_opaque_application().await;
+    assert_eq!(exchange(proxy.out().await).await.unwrap(), b'!');
+    // One for the client and one for what the proxy accepts, so that it has none to go on with. What earlier exchanges give
+    // back late comes on top, and the application may take one: then nothing is learned.
+    let mut failed = false;
+    for _ in 0..50 {
+        let limited = leave(2);
+        if let Ok(client) = TcpStream::connect(("127.0.0.1", proxy.outbound)).await {
+            failed = matches!(timeout(Duration::from_secs(3), exchange(client)).await, Ok(Err(_)));
+        }
+        drop(limited);
+        if failed {
+            break;
+        }
+    }
+    assert!(failed, "the proxy never ran out of descriptors");
+    assert_eq!(exchange(proxy.out().await).await.unwrap(), b'!');
+}
+
+/// A proxy whose clients are sent on to an application that is opaque, and answers each byte.
+async fn to_an_opaque_application() -> Proxy {
     const WEB: &str = "web.shop.svc.cluster.local:80";
     const VIRTUAL: &str = "10.43.0.9:80";
-    let _turn = TURN.lock().await;
     let app = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let address = app.local_addr().unwrap();
     // It wants descriptors of the same process, and tries again where there are none.
@@ -129,27 +166,13 @@ async fn an_endpoint_is_not_ejected_for_the_want_of_descriptors_here() {
     mesh.destinations.set_policy(VIRTUAL, opaque(WEB)).await;
     mesh.destinations.set_endpoints(WEB, vec![endpoint(address)]).await;
     let outbound = VIRTUAL.parse().unwrap();
-    let proxy = mesh.proxy(Setup { identity: CLIENT, outbound, ..Setup::default() }).await;
-    let exchange = |mut client: TcpStream| async move {
-        client.write_all(b"?").await?;
-        client.read_u8().await
-    };
-    assert_eq!(exchange(proxy.out().await).await.unwrap(), b'!');
-    // One for the client and one for what the proxy accepts, so that it has none to go on with. What earlier exchanges give
-    // back late comes on top, and the application may take one: then nothing is learned.
-    let mut failed = false;
-    for _ in 0..50 {
-        let limited = leave(2);
-        if let Ok(client) = TcpStream::connect(("127.0.0.1", proxy.outbound)).await {
-            failed = matches!(timeout(Duration::from_secs(1), exchange(client)).await, Ok(Err(_)));
-        }
-        drop(limited);
-        if failed {
-            break;
-        }
-    }
-    assert!(failed, "the proxy never ran out of descriptors");
-    assert_eq!(exchange(proxy.out().await).await.unwrap(), b'!');
+    mesh.proxy(Setup { identity: CLIENT, outbound, ..Setup::default() }).await
+}
+
+/// What a client does: one byte, and its answer.
+async fn exchange(mut client: TcpStream) -> std::io::Result<u8> {
+    client.write_all(b"?").await?;
+    client.read_u8().await
 }
 
 /// An application's answer to one byte.

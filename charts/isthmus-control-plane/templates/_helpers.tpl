@@ -173,3 +173,50 @@ spec:
       linkerd.io/control-plane-component: {{ .component }}
 {{- end }}
 {{- end }}
+
+{{/* A webhook of the injector, for pods with the label isthmus.dev/require-proxy (`required` is In) or for the others (NotIn). Dot: root, name, policy, required, resources. */}}
+{{- define "partials.webhook" -}}
+{{- $injector := .root.Values.proxyInjector -}}
+- name: {{ .name }}.linkerd.io
+  admissionReviewVersions: ["v1"]
+  clientConfig:
+    service:
+      name: linkerd-proxy-injector
+      namespace: {{ .root.Release.Namespace }}
+      path: /
+  failurePolicy: {{ .policy }}
+  namespaceSelector:
+    {{- with omit $injector.namespaceSelector "matchExpressions" }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+    matchExpressions:
+      # Whatever values say, the control plane can always start: its own pods never ask this webhook.
+      - key: kubernetes.io/metadata.name
+        operator: NotIn
+        values:
+          - {{ .root.Release.Namespace }}
+      {{- with $injector.namespaceSelector.matchExpressions }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+  objectSelector:
+    {{- with omit $injector.objectSelector "matchExpressions" }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+    matchExpressions:
+      - key: isthmus.dev/require-proxy
+        operator: {{ .required }}
+        values:
+          - "true"
+      {{- with $injector.objectSelector.matchExpressions }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+  rules:
+    - operations: ["CREATE"]
+      apiGroups: [""]
+      apiVersions: ["v1"]
+      resources:
+        {{- toYaml .resources | nindent 8 }}
+      scope: Namespaced
+  sideEffects: NoneOnDryRun
+  timeoutSeconds: {{ $injector.timeoutSeconds }}
+{{- end -}}

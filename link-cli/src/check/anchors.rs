@@ -50,6 +50,7 @@ pub(super) const ANCHORS: &[&str] = &[
     "l5d-proxy-injector-webhook-cert-not-expiring-soon",
     "l5d-proxy-injector-webhook-cert-valid",
     "l5d-proxy-injector-webhook-endpoints",
+    "l5d-proxy-injector-webhook-injects",
     "l5d-smc-target-clusters-access",
     "l5d-smc-target-clusters-synced",
     "l5d-version-cli",

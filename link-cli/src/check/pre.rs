@@ -3,6 +3,7 @@
 use super::Context;
 use super::outcome::{Category, Verdict};
 use crate::charts::Chart;
+use crate::injector_ready::TRIAL_NAMESPACE;
 use crate::owned::Kind;
 use crate::uninstall::with_certificates;
 use mesh_kube::k8s_openapi::api::authorization::v1::{
@@ -19,9 +20,6 @@ const HEARTBEAT_SECONDS: i64 = 300;
 
 /// The first Linux on which address translation by nftables and by iptables can stand beside each other.
 const MINIMUM_KERNEL: (u32, u32) = (4, 18);
-
-/// Namespace in which a pod is tried: it always exists.
-const TRIAL_NAMESPACE: &str = "default";
 
 /// Before an installation.
 pub(super) async fn pre(context: &Context, cni: bool) -> Category {

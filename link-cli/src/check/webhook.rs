@@ -1,8 +1,9 @@
-//! The injector's certificate, as the API server sees it.
+//! The injector's certificate, and whether pods are injected, as the API server sees it.
 
 use super::Context;
 use super::identity::{expires_soon, not_valid};
 use super::outcome::{Category, Verdict};
+use crate::injector_ready::{self, TRIAL_NAMESPACE, Trial};
 use mesh_injector::webhook::{CERTIFICATE_SECRET, WEBHOOK_CONFIGURATION};
 use mesh_kube::k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use mesh_kube::k8s_openapi::api::core::v1::Secret;
@@ -45,7 +46,7 @@ pub(super) async fn webhook(context: &Context) -> Category {
         Ok(info) => (not_valid(&info, now), Some(info)),
         Err(why) => (Some(why), None),
     };
-    category.add(
+    let certified = category.add(
         "l5d-proxy-injector-webhook-cert-valid",
         "proxy-injector webhook has valid cert",
         Verdict::error_if(why, fix.as_str()),
@@ -60,8 +61,36 @@ pub(super) async fn webhook(context: &Context) -> Category {
         );
     }
     let verdict = endpoints(context, &configuration).await;
-    category.add("l5d-proxy-injector-webhook-endpoints", "proxy-injector webhook has endpoints", verdict);
+    let has_endpoints =
+        category.add("l5d-proxy-injector-webhook-endpoints", "proxy-injector webhook has endpoints", verdict);
+    if certified
+        && has_endpoints
+        && let Some(verdict) = injects(context).await
+    {
+        category.add("l5d-proxy-injector-webhook-injects", "a pod gets a proxy (dry run)", verdict);
+    }
     category
+}
+
+/// Whether a pod that is created gets a proxy, where that can be tried.
+async fn injects(context: &Context) -> Option<Verdict> {
+    let verdict = match injector_ready::try_it(&context.client).await {
+        Trial::Unknown => return None,
+        Trial::Injected => Verdict::Good,
+        Trial::Refused(why) => Verdict::Error(
+            why,
+            "let the API server reach port 8443 of the injector's pods: firewalls of managed control planes often allow 443 \
+             and 10250 only"
+                .to_owned(),
+        ),
+        Trial::LetThrough => Verdict::Warning(
+            format!("a pod of the namespace {TRIAL_NAMESPACE} that asks for a proxy gets none"),
+            "see whether proxyInjector.namespaceSelector or objectSelector leave it out, and upgrade the control plane if it \
+             is older than this meshctl:  meshctl upgrade | kubectl apply -f -"
+                .to_owned(),
+        ),
+    };
+    Some(verdict)
 }
 
 /// Whether there is somebody to ask, and what it means if not.

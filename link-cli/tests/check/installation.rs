@@ -20,7 +20,10 @@ async fn missing_objects() {
                 &mut o.get("CustomResourceDefinition", "servers.policy.linkerd.io")["spec"]["versions"];
             versions.as_array_mut().unwrap().retain(|v| v["name"] != "v1beta2");
         }),
-        ("×", "l5d-existence-linkerd-config", &[], |o| o.remove("ConfigMap", "linkerd-config")),
+        ("×", "l5d-existence-linkerd-config", &[], |o| {
+            o.without_injector();
+            o.remove("ConfigMap", "linkerd-config");
+        }),
         ("×", "l5d-existence-ns", &[], |o| {
             o.get("Namespace", "linkerd")["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] =
                 json!("restricted");
@@ -32,7 +35,10 @@ async fn missing_objects() {
         ("×", "l5d-existence-cr", &[], |o| o.remove("ClusterRole", "linkerd-linkerd-identity")),
         ("×", "l5d-existence-crb", &[], |o| o.remove("ClusterRoleBinding", "linkerd-linkerd-destination")),
         ("×", "l5d-existence-sa", &[], |o| o.remove("ServiceAccount", "linkerd-identity")),
-        ("×", "l5d-existence-mwc", &[], |o| o.remove("MutatingWebhookConfiguration", WEBHOOK)),
+        ("×", "l5d-existence-mwc", &[], |o| {
+            o.without_injector();
+            o.remove("MutatingWebhookConfiguration", WEBHOOK);
+        }),
         ("×", "l5d-existence-rbac", &[], |o| o.remove("Role", "linkerd-identity")),
         ("×", "l5d-existence-rbac", &[], |o| o.remove("RoleBinding", "linkerd-proxy-injector")),
         ("×", "l5d-existence-objects", &[], |o| o.remove("Service", "linkerd-dst-headless")),
@@ -154,13 +160,25 @@ async fn trouble_with_certificates() {
 async fn trouble_with_the_webhook() {
     each(&[
         ("×", "l5d-proxy-injector-webhook-cert-valid", &[], |o| {
-            let config = o.get("MutatingWebhookConfiguration", WEBHOOK);
-            config["webhooks"][0]["clientConfig"].as_object_mut().unwrap().remove("caBundle");
+            o.without_injector();
+            for webhook in o.webhooks() {
+                webhook["clientConfig"].as_object_mut().unwrap().remove("caBundle");
+            }
         }),
-        ("×", "l5d-proxy-injector-webhook-cert-valid", &[], |o| o.webhook_certificate(Duration::ZERO)),
+        ("×", "l5d-proxy-injector-webhook-cert-valid", &[], |o| {
+            o.without_injector();
+            o.webhook_certificate(Duration::ZERO);
+        }),
         ("‼", "l5d-proxy-injector-webhook-cert-not-expiring-soon", &[], |o| o.webhook_certificate(DAY)),
         ("×", "l5d-proxy-injector-webhook-endpoints", &[], |o| {
             o.remove("EndpointSlice", "linkerd-proxy-injector-1");
+        }),
+        // There is one by all that is known, and it cannot be asked.
+        ("×", "l5d-proxy-injector-webhook-injects", &[], Objects::without_injector),
+        ("‼", "l5d-proxy-injector-webhook-injects", &[], |o| {
+            for webhook in o.webhooks() {
+                webhook["objectSelector"] = json!({"matchLabels": {"shop": "only"}});
+            }
         }),
     ])
     .await;
@@ -170,6 +188,17 @@ async fn trouble_with_the_webhook() {
     objects.get("MutatingWebhookConfiguration", WEBHOOK)["webhooks"][0]["failurePolicy"] = json!("Fail");
     let said = expect("×", "l5d-proxy-injector-webhook-endpoints", &[], objects).await;
     assert!(said.contains("no pod can start") && said.contains("webhookFailurePolicy=Ignore"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_that_need_a_proxy_are_not_created_without_an_injector() {
+    let mut objects = Objects::healthy().await;
+    objects.without_injector();
+    let cluster = objects.cluster().await;
+    let gateway = pod("shop", "gateway", json!({"isthmus.dev/require-proxy": "true"}));
+    let refused = cluster.create(gateway).await.unwrap_err().to_string();
+    assert!(refused.contains("linkerd-proxy-injector-required.linkerd.io"), "{refused}");
+    cluster.create(pod("shop", "other", json!({}))).await.unwrap();
 }
 
 fn data(name: &str) -> String {

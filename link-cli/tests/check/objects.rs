@@ -1,21 +1,55 @@
-//! The objects of a healthy installation, for tests to break.
+//! The objects of a healthy installation, for tests to break, and the injector, which is the real one.
 
 use crate::{DAY, VERSION, YEAR, printed};
 use base64::Engine;
-use mesh_testkit::Cluster;
+use mesh_injector::webhook::{self, WEBHOOK_CONFIGURATION};
+use mesh_kube::{Connection, connect};
+use mesh_metrics::Registry;
+use mesh_runtime::Shutdown;
+use mesh_runtime::admin::AdminState;
+use mesh_testkit::{Cluster, eventually};
 use mesh_tls::Authority;
 use serde_json::{Value, json};
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The objects of a healthy installation, for a test to change before they are created.
 #[derive(Clone)]
-pub(crate) struct Objects(pub(crate) Vec<Value>);
+pub(crate) struct Objects(pub(crate) Vec<Value>, Injector);
+
+/// Whether there is one.
+#[derive(Clone, Copy, PartialEq)]
+enum Injector {
+    Runs,
+    Stopped,
+}
+
+/// A cluster with such objects, and its injector.
+pub(crate) struct Installed {
+    cluster: Cluster,
+    shutdown: Shutdown,
+}
+
+impl Deref for Installed {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        &self.cluster
+    }
+}
+
+impl Drop for Installed {
+    fn drop(&mut self) {
+        self.shutdown.begin();
+    }
+}
 
 impl Objects {
     pub(crate) async fn healthy() -> Self {
         let mut all = printed(&["install", "--crds"]).await;
         all.extend(printed(&["install", "--ignore-cluster"]).await);
-        let mut objects = Self(all);
+        let mut objects = Self(all, Injector::Runs);
         objects.identity(&Authority::new_root("root", YEAR * 10).unwrap(), YEAR);
         objects.webhook_certificate(90 * DAY);
         for component in ["identity", "destination", "proxy-injector"] {
@@ -74,10 +108,16 @@ impl Objects {
         self.0.push(json!({
             "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
             "metadata": {"name": "linkerd-proxy-injector-k8s-tls", "namespace": "linkerd"},
-            "data": {"tls.crt": base64(&pair.cert_pem), "tls.key": base64(&pair.key_pem)},
+            "data": {"tls.crt": base64(&pair.cert_pem), "tls.key": base64(&pair.key_pem),
+                "ca.crt": base64(&root.cert_pem())},
         }));
-        let config = self.get("MutatingWebhookConfiguration", "linkerd-proxy-injector-webhook-config");
-        config["webhooks"][0]["clientConfig"]["caBundle"] = json!(base64(&root.cert_pem()));
+        for webhook in self.webhooks() {
+            webhook["clientConfig"]["caBundle"] = json!(base64(&root.cert_pem()));
+        }
+    }
+
+    pub(crate) fn webhooks(&mut self) -> &mut Vec<Value> {
+        self.get("MutatingWebhookConfiguration", WEBHOOK_CONFIGURATION)["webhooks"].as_array_mut().unwrap()
     }
 
     pub(crate) fn values(&mut self, from: &str, to: &str) {
@@ -87,17 +127,47 @@ impl Objects {
         *text = json!(changed);
     }
 
-    pub(crate) async fn cluster(self) -> Cluster {
-        let cluster = Cluster::start().await.unwrap();
+    /// There is no injector, which would mend what a test has broken.
+    pub(crate) fn without_injector(&mut self) {
+        self.1 = Injector::Stopped;
+    }
+
+    /// Creates them, and starts the injector.
+    pub(crate) async fn cluster(self) -> Installed {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = free.local_addr().unwrap();
+        drop(free);
+        // The API server finds the webhook's Service at this address.
+        let config = mesh_apiserver::Config {
+            resolve_service: Some(Arc::new(move |_: &str, _: &str, _: u16| Some(addr))),
+            ..mesh_apiserver::Config::default()
+        };
+        let cluster = Cluster::with(config).await.unwrap();
         let mut all = self.0;
-        // Nobody answers for the webhook, so it comes when all else is there.
+        // Nobody answers for the webhook yet, so it comes when all else is there.
         all.sort_by_key(|o| o["kind"] == "MutatingWebhookConfiguration");
         for object in all {
             let name = object["metadata"]["name"].clone();
             cluster.create(object).await.unwrap_or_else(|e| panic!("{name}: {e}"));
         }
-        cluster
+        let shutdown = Shutdown::new();
+        if self.1 == Injector::Runs {
+            inject(&cluster, addr, &shutdown).await;
+        }
+        Installed { cluster, shutdown }
     }
+}
+
+/// Starts the injector, and waits until it is ready.
+async fn inject(cluster: &Cluster, addr: std::net::SocketAddr, shutdown: &Shutdown) {
+    let connection = Connection { kubeconfig: Some(cluster.kubeconfig_path()), ..Connection::default() };
+    let client = connect(&connection).await.unwrap();
+    let admin = AdminState::new(Arc::new(String::new), None);
+    let config = webhook::Config { addr, namespace: "linkerd".to_owned() };
+    let (told, draining) = (admin.clone(), shutdown.clone());
+    let task = async move { webhook::run(config, client, &Registry::new(), told, draining).await };
+    drop(shutdown.spawn("webhook", task));
+    eventually("the webhook is ready", || async { admin.is_ready().then_some(()) }).await.unwrap();
 }
 
 pub(crate) fn base64(text: &str) -> String {

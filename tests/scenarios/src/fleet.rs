@@ -81,25 +81,8 @@ impl Fleet {
     pub fn linked() -> Self {
         let fleet = Self::meshed();
         let link = ["multicluster", "link", "--to-context", "east", "--both"];
-        fleet.west.meshctl(&link).unwrap_or_else(|e| panic!("{e:#}\n{}", fleet.paths_to_gateways()));
+        fleet.west.meshctl(&link).unwrap_or_else(|e| panic!("{e:#}"));
         fleet
-    }
-
-    /// What real nodes know of gateways: the rules of kube-proxy and what it said last, addresses and neighbours.
-    fn paths_to_gateways(&self) -> String {
-        const SHOW: &str = "iptables-save | grep -F linkerd-gateway; nft list ruleset | grep -F linkerd-gateway; \
-                            ip -4 -o address show dev eth0; ip neigh show dev eth0; \
-                            tail -n 20 /var/log/containers/kube-proxy-*.log";
-        let Substrate::Kind(kind) = &self.substrate else { return String::new() };
-        let mut text = String::new();
-        for cluster in self.both() {
-            for node in kind.nodes(&cluster.name).unwrap_or_default() {
-                let shown = node.exec(&["sh", "-c", &format!("({SHOW}) 2>&1; true")]);
-                text +=
-                    &format!("\n{}:\n{}\n", node.name, shown.unwrap_or_else(|error| format!("{error:#}")));
-            }
-        }
-        text
     }
 
     /// The same without links.

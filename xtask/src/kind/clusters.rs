@@ -1,7 +1,7 @@
 //! Clusters up, images into them, clusters away.
 
 use super::config::{self, Wanted};
-use super::engine::Engine;
+use super::engine::{self, Engine};
 use super::fleet::{self, Fleet, NETWORK};
 use super::keeper;
 use super::places::{self, state};
@@ -239,8 +239,12 @@ fn remove_clusters(engine: &Engine, fleet: Option<&Fleet>) -> Result<()> {
             containers.extend(fleet::containers(engine, Some(name))?);
         }
     }
-    if !containers.is_empty() {
-        output(engine.docker().args(["rm", "--force", "--volumes"]).args(&containers))?;
+    let remove = || output(engine.docker().args(["rm", "--force", "--volumes"]).args(&containers));
+    if !containers.is_empty()
+        && let Err(error) = remove()
+    {
+        engine::thaw()?;
+        remove().with_context(|| format!("again, after {error:#}"))?;
     }
     if engine.is_ours() {
         output(engine.docker().args(["network", "prune", "--force"]))?;

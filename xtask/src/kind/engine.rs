@@ -150,6 +150,11 @@ fn stop() -> Result<()> {
     traces::remove_state()
 }
 
+/// Lets go on what was left frozen in our engine's control groups, so that it can be killed.
+pub(crate) fn thaw() -> Result<()> {
+    traces::thaw_control_groups(CONTROL_GROUP)
+}
+
 /// The process that a file names, if it is one of that program.
 pub(crate) fn pid_of(file: &Path, program: &str) -> Option<u32> {
     let pid = std::fs::read_to_string(file).ok()?.trim().parse().ok()?;

@@ -95,6 +95,26 @@ pub(crate) fn restore(file: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Lets go on what is frozen in the control groups of an engine whose parent group has this name. A node that is killed while
+/// its runtime ends a container leaves that one frozen, which nothing can kill where control groups are of version 1.
+pub(crate) fn thaw_control_groups(name: &str) -> Result<()> {
+    thaw(&Path::new("/sys/fs/cgroup/freezer").join(name))
+}
+
+fn thaw(group: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(group).into_iter().flatten() {
+        let path = entry?.path();
+        if path.is_dir() {
+            thaw(&path)?;
+        }
+    }
+    let state = group.join("freezer.state");
+    if std::fs::read_to_string(&state).is_ok_and(|now| now.trim() != "THAWED") {
+        std::fs::write(&state, "THAWED").with_context(|| format!("cannot thaw {}", group.display()))?;
+    }
+    Ok(())
+}
+
 /// Removes the control groups of an engine whose parent group has this name, from the innermost out.
 pub(crate) fn remove_control_groups(name: &str) -> Result<()> {
     let root = Path::new("/sys/fs/cgroup");
@@ -181,7 +201,19 @@ pub(crate) fn remove_state() -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_engine_rule;
+    use super::{is_engine_rule, thaw};
+
+    #[test]
+    fn what_is_frozen_is_thawed_however_deep_it_lies() {
+        let root = tempfile::tempdir().unwrap();
+        let inner = root.path().join("node/pod");
+        std::fs::create_dir_all(&inner).unwrap();
+        std::fs::write(root.path().join("freezer.state"), "THAWED\n").unwrap();
+        std::fs::write(inner.join("freezer.state"), "FROZEN\n").unwrap();
+        thaw(root.path()).unwrap();
+        assert_eq!(std::fs::read_to_string(inner.join("freezer.state")).unwrap(), "THAWED");
+        thaw(&root.path().join("none")).unwrap();
+    }
 
     #[test]
     fn rules_of_others_are_left_alone() {

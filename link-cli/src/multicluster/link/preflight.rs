@@ -5,8 +5,9 @@ mod inside;
 use super::exporter::Exporter;
 use super::importer::Importer;
 use crate::globals::Globals;
+use crate::injector_ready::has_proxy;
 use mesh_kube::Client;
-use mesh_kube::k8s_openapi::api::core::v1::{ConfigMap, Node};
+use mesh_kube::k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use mesh_kube::kube::Api;
 use mesh_kube::kube::api::{ListParams, PostParams};
 use mesh_tls::TrustBundle;
@@ -227,10 +228,25 @@ async fn gateway(exporter: &Exporter) -> Row {
             exporter.cluster, gateway.namespace, gateway.name
         );
         (bad(format!("{} (0 of {all} ready)", gateway.endpoints().join(", "))), Some(fix))
+    } else if let Some(pod) = gateway_without_proxy(exporter).await {
+        let fix = format!(
+            "kubectl --context {} -n {} rollout restart deployment {}",
+            exporter.cluster, gateway.namespace, gateway.name
+        );
+        (bad(format!("{pod} has no proxy: it started while the injector could not be asked")), Some(fix))
     } else {
         (good(format!("{} ({ready} of {all} ready)", gateway.endpoints().join(", "))), None)
     };
     Row { name: "gateway", importer: None, exporter: Some(cell), fix }
+}
+
+/// A pod of the gateway that runs without a proxy: ready, and no gateway.
+async fn gateway_without_proxy(exporter: &Exporter) -> Option<String> {
+    let gateway = &exporter.gateway;
+    let pods: Api<Pod> = Api::namespaced(exporter.client.clone(), &gateway.namespace);
+    let listed = pods.list(&ListParams::default().labels(&format!("app={}", gateway.name))).await.ok()?;
+    let bare = listed.items.into_iter().find(|p| p.metadata.deletion_timestamp.is_none() && !has_proxy(p));
+    bare.and_then(|pod| pod.metadata.name)
 }
 
 #[cfg(test)]
