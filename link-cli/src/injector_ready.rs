@@ -28,7 +28,7 @@ pub(crate) enum Trial {
     Refused(String),
     /// It was let through as it was.
     LetThrough,
-    /// Nothing was learned, as this account may not create pods, or something else refuses them.
+    /// Nothing was learned, as this account may not create pods, or something else refuses them, such as a policy.
     Unknown,
 }
 
@@ -47,7 +47,7 @@ pub(crate) async fn try_it(client: &Client) -> Trial {
         }
         Err(error) => {
             let why = mesh_kube::explain(&error);
-            if why.contains("webhook") { Trial::Refused(why) } else { Trial::Unknown }
+            if why.contains(INJECTOR) { Trial::Refused(why) } else { Trial::Unknown }
         }
     }
 }
@@ -119,7 +119,7 @@ async fn missing(client: &Client, namespace: &str) -> Result<Option<String>, kub
     }
     let configurations: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
     let webhooks = configurations.get_opt(WEBHOOK_CONFIGURATION).await?.and_then(|c| c.webhooks);
-    let known = webhooks.unwrap_or_default().iter().any(|w| w.client_config.ca_bundle.is_some());
+    let known = webhooks.is_some_and(|all| all.iter().all(|w| w.client_config.ca_bundle.is_some()));
     if !known {
         return Ok(Some(format!("{WEBHOOK_CONFIGURATION} has no caBundle")));
     }

@@ -215,7 +215,8 @@ fn the_webhook_cannot_keep_a_cluster_or_itself_from_starting() {
         let webhooks: Vec<&Value> = webhooks.flat_map(|c| list(&c["webhooks"])).collect();
         assert!(!webhooks.is_empty());
         for webhook in webhooks {
-            assert_eq!(webhook["failurePolicy"], policy, "{more:?}");
+            let required = text(&webhook["name"]).starts_with("linkerd-proxy-injector-required.");
+            assert_eq!(webhook["failurePolicy"], if required { "Fail" } else { policy }, "{more:?}");
             assert!(webhook["timeoutSeconds"].as_i64().unwrap() <= 10);
             let asked = |labels: Value| selects(&webhook["namespaceSelector"], &labels);
             let name = "kubernetes.io/metadata.name";
@@ -234,7 +235,14 @@ fn the_webhook_cannot_keep_a_cluster_or_itself_from_starting() {
             for rule in list(&webhook["rules"]) {
                 assert_eq!(rule["scope"], "Namespaced");
                 assert!(list(&rule["resources"]).all(|r| r == "pods" || r == "services"), "{rule}");
+                assert!(!required || list(&rule["resources"]).all(|r| r == "pods"), "{rule}");
             }
+            // A pod is asked about once, with or without the label, and not any more once it has a proxy.
+            let label = "isthmus.dev/require-proxy";
+            assert_eq!(selects(&webhook["objectSelector"], &json!({})), !required);
+            assert_eq!(selects(&webhook["objectSelector"], &json!({label: "true"})), required);
+            let injected = json!({label: "true", "linkerd.io/control-plane-ns": "linkerd"});
+            assert!(!selects(&webhook["objectSelector"], &injected));
         }
     }
 }

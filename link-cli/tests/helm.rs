@@ -211,6 +211,8 @@ fn the_control_plane_is_the_same_under_values_in_the_same_words() {
     let webhook = "webhookFailurePolicy: Fail\nproxyInjector: {timeoutSeconds: 5, namespaceSelector: {matchLabels: \
                    {mesh: 'on'}, matchExpressions: [{key: a, operator: Exists}]}, objectSelector: {matchLabels: {app: other}}}";
     control_plane("another webhook", &inputs, &inputs.values(webhook));
+    let everything = "proxyInjector: {namespaceSelector: null, objectSelector: null}";
+    control_plane("a webhook for everything", &inputs, &inputs.values(everything));
     let linkerd = "disableHeartBeat: true\nenablePprof: false\nproxyInit: {iptablesMode: nft}\npolicyValidator: \
                    {externalSecret: true}\nidentity: {issuer: {issuanceLifetime: 24h0m0s}}";
     control_plane("values that do nothing", &inputs, &inputs.values(linkerd));

@@ -1,5 +1,5 @@
 //! Connecting to whoever is next. Without a descriptor for it, connections of clients that have no request give way, and
-//! otherwise the end of some other connection is waited for.
+//! otherwise the end of some other connection is waited for, a second at least.
 
 use crate::drain::Drain;
 use crate::error::Error;
@@ -11,8 +11,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// Between attempts while descriptors are wanted.
 const WANTING: Duration = Duration::from_millis(10);
+/// How long descriptors are waited for, where a connection may not take longer than that.
+const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Connects to `addr` within `limit`. The same time may pass before, while descriptors are wanted.
+/// Connects to `addr` within `limit`. The same time, or a second, may pass before, while descriptors are wanted.
 ///
 /// # Errors
 /// [`Error::Connect`] or [`Error::ConnectTimeout`].
@@ -22,8 +24,7 @@ pub(crate) async fn dial(
     limit: Duration,
     drain: &Drain,
 ) -> Result<TcpStream, Error> {
-    let patience = Instant::now() + limit;
-    let mut wants = None;
+    let patience = Instant::now() + limit.max(PATIENCE);
     loop {
         let connected = timeout(limit, mesh_net::connect(addr, options)).await;
         let source = match connected.map_err(|_| Error::ConnectTimeout { addr, after: limit })? {
@@ -33,7 +34,7 @@ pub(crate) async fn dial(
         if mesh_net::shortage(&source).is_none() || Instant::now() >= patience {
             return Err(Error::Connect { addr, source });
         }
-        wants.get_or_insert_with(|| drain.wants());
+        let _wants = drain.wants();
         drain.make_room();
         sleep(WANTING).await;
     }

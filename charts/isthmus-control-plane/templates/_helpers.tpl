@@ -177,6 +177,8 @@ spec:
 {{/* A webhook of the injector, for pods with the label isthmus.dev/require-proxy (`required` is In) or for the others (NotIn). Dot: root, name, policy, required, resources. */}}
 {{- define "partials.webhook" -}}
 {{- $injector := .root.Values.proxyInjector -}}
+{{- $namespaces := $injector.namespaceSelector | default dict -}}
+{{- $objects := $injector.objectSelector | default dict -}}
 - name: {{ .name }}.linkerd.io
   admissionReviewVersions: ["v1"]
   clientConfig:
@@ -186,7 +188,7 @@ spec:
       path: /
   failurePolicy: {{ .policy }}
   namespaceSelector:
-    {{- with omit $injector.namespaceSelector "matchExpressions" }}
+    {{- with omit $namespaces "matchExpressions" }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
     matchExpressions:
@@ -195,11 +197,11 @@ spec:
         operator: NotIn
         values:
           - {{ .root.Release.Namespace }}
-      {{- with $injector.namespaceSelector.matchExpressions }}
+      {{- with $namespaces.matchExpressions }}
       {{- toYaml . | nindent 6 }}
       {{- end }}
   objectSelector:
-    {{- with omit $injector.objectSelector "matchExpressions" }}
+    {{- with omit $objects "matchExpressions" }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
     matchExpressions:
@@ -207,7 +209,12 @@ spec:
         operator: {{ .required }}
         values:
           - "true"
-      {{- with $injector.objectSelector.matchExpressions }}
+      {{- if eq .required "In" }}
+      # What was injected by hand needs nobody to be asked.
+      - key: linkerd.io/control-plane-ns
+        operator: DoesNotExist
+      {{- end }}
+      {{- with $objects.matchExpressions }}
       {{- toYaml . | nindent 6 }}
       {{- end }}
   rules:

@@ -1,8 +1,8 @@
 //! The injector's certificate, and whether pods are injected, as the API server sees it.
 
-use super::Context;
 use super::identity::{expires_soon, not_valid};
 use super::outcome::{Category, Verdict};
+use super::{Context, until_well};
 use crate::injector_ready::{self, TRIAL_NAMESPACE, Trial};
 use mesh_injector::webhook::{CERTIFICATE_SECRET, WEBHOOK_CONFIGURATION};
 use mesh_kube::k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
@@ -12,6 +12,7 @@ use mesh_kube::kube::api::ListParams;
 use mesh_kube::kube::{self, Api};
 use mesh_tls::{CertificateInfo, TrustBundle, certificate_info};
 use mesh_types::labels;
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 /// The injector renews at two thirds of 90 days, so less than this left means that it does not.
@@ -19,6 +20,9 @@ const RENEWED_WITH_DAYS_LEFT: u64 = 20;
 
 /// The Service of the injector, and its Deployment.
 const SERVICE: &str = "linkerd-proxy-injector";
+
+/// How the name of the webhook begins that is asked about pods which need a proxy.
+const REQUIRED: &str = "linkerd-proxy-injector-required.";
 
 /// Whether the API server can call the injector.
 pub(super) async fn webhook(context: &Context) -> Category {
@@ -65,16 +69,25 @@ pub(super) async fn webhook(context: &Context) -> Category {
         category.add("l5d-proxy-injector-webhook-endpoints", "proxy-injector webhook has endpoints", verdict);
     if certified
         && has_endpoints
-        && let Some(verdict) = injects(context).await
+        && let Some(verdict) = injects(context, &configuration).await
     {
         category.add("l5d-proxy-injector-webhook-injects", "a pod gets a proxy (dry run)", verdict);
     }
     category
 }
 
-/// Whether a pod that is created gets a proxy, where that can be tried.
-async fn injects(context: &Context) -> Option<Verdict> {
-    let verdict = match injector_ready::try_it(&context.client).await {
+/// Whether a pod that is created gets a proxy, where that can be tried. A new injector is known to the nodes a moment after it
+/// is ready.
+async fn injects(context: &Context, configuration: &MutatingWebhookConfiguration) -> Option<Verdict> {
+    let last = Mutex::new(Trial::Unknown);
+    let _ = until_well(context, || async {
+        let trial = injector_ready::try_it(&context.client).await;
+        let refused = matches!(trial, Trial::Refused(_));
+        *last.lock().unwrap_or_else(PoisonError::into_inner) = trial;
+        refused.then_some(())
+    })
+    .await;
+    let verdict = match last.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Trial::Unknown => return None,
         Trial::Injected => Verdict::Good,
         Trial::Refused(why) => Verdict::Error(
@@ -83,14 +96,21 @@ async fn injects(context: &Context) -> Option<Verdict> {
              and 10250 only"
                 .to_owned(),
         ),
+        // It would have been refused, so it is one that the injector is not asked about.
+        Trial::LetThrough if requires(configuration) => return None,
         Trial::LetThrough => Verdict::Warning(
             format!("a pod of the namespace {TRIAL_NAMESPACE} that asks for a proxy gets none"),
-            "see whether proxyInjector.namespaceSelector or objectSelector leave it out, and upgrade the control plane if it \
-             is older than this meshctl:  meshctl upgrade | kubectl apply -f -"
+            "see whether the API server reaches port 8443 of the injector's pods; a newer control plane tells:  meshctl upgrade \
+             | kubectl apply -f -"
                 .to_owned(),
         ),
     };
     Some(verdict)
+}
+
+/// Whether pods can say that they are not to start without a proxy.
+fn requires(configuration: &MutatingWebhookConfiguration) -> bool {
+    configuration.webhooks.iter().flatten().any(|webhook| webhook.name.starts_with(REQUIRED))
 }
 
 /// Whether there is somebody to ask, and what it means if not.
@@ -110,7 +130,7 @@ async fn endpoints(context: &Context, configuration: &MutatingWebhookConfigurati
     }
     let first = configuration.webhooks.as_ref().and_then(|w| w.first());
     let effect = match first.and_then(|w| w.failure_policy.as_deref()) {
-        Some("Ignore") => "pods start without a proxy",
+        Some("Ignore") => "pods start without a proxy, and gateways not at all",
         _ => "no pod can start outside the excluded namespaces",
     };
     Verdict::Error(
@@ -141,14 +161,22 @@ async fn certificate(
     if !info.dns_names.contains(&name) {
         return Err(format!("the certificate is for {}, not for {name}", info.dns_names.join(", ")));
     }
-    let first = configuration.webhooks.as_ref().and_then(|w| w.first());
-    let webhook = first.ok_or_else(|| format!("{WEBHOOK_CONFIGURATION} has no webhook"))?;
-    let bundle = webhook.client_config.ca_bundle.as_ref();
-    let bundle = bundle.ok_or_else(|| format!("{WEBHOOK_CONFIGURATION} has no caBundle"))?;
-    let bundle = TrustBundle::from_pem(&String::from_utf8_lossy(&bundle.0)).map_err(|e| e.to_string())?;
-    let issuers = bundle.certs().iter().filter_map(|c| certificate_info(c).ok());
-    match issuers.map(|i| i.subject).any(|subject| subject == info.issuer) {
-        true => Ok(info),
-        false => Err(format!("the caBundle of {WEBHOOK_CONFIGURATION} is not that of the certificate")),
+    let webhooks = configuration.webhooks.as_deref().unwrap_or_default();
+    if webhooks.is_empty() {
+        return Err(format!("{WEBHOOK_CONFIGURATION} has no webhook"));
     }
+    for webhook in webhooks {
+        let bundle = webhook.client_config.ca_bundle.as_ref();
+        let bundle =
+            bundle.ok_or_else(|| format!("{} of {WEBHOOK_CONFIGURATION} has no caBundle", webhook.name))?;
+        let bundle = TrustBundle::from_pem(&String::from_utf8_lossy(&bundle.0)).map_err(|e| e.to_string())?;
+        let mut issuers = bundle.certs().iter().filter_map(|c| certificate_info(c).ok());
+        if !issuers.any(|issuer| issuer.subject == info.issuer) {
+            return Err(format!(
+                "the caBundle of {} in {WEBHOOK_CONFIGURATION} is not that of the certificate",
+                webhook.name
+            ));
+        }
+    }
+    Ok(info)
 }

@@ -1,7 +1,7 @@
 //! The control plane: its objects, pods, certificates, networks and versions.
 
 use crate::objects::{Objects, pod};
-use crate::{DAY, VERSION, YEAR, each, expect};
+use crate::{DAY, VERSION, YEAR, each, expect, meshctl};
 use mesh_tls::Authority;
 use serde_json::json;
 use std::path::Path;
@@ -175,10 +175,11 @@ async fn trouble_with_the_webhook() {
         }),
         // There is one by all that is known, and it cannot be asked.
         ("×", "l5d-proxy-injector-webhook-injects", &[], Objects::without_injector),
+        // A control plane that knows no pods which need a proxy.
         ("‼", "l5d-proxy-injector-webhook-injects", &[], |o| {
-            for webhook in o.webhooks() {
-                webhook["objectSelector"] = json!({"matchLabels": {"shop": "only"}});
-            }
+            o.without_injector();
+            o.webhooks().truncate(1);
+            o.webhooks()[0]["objectSelector"] = json!({});
         }),
     ])
     .await;
@@ -188,6 +189,31 @@ async fn trouble_with_the_webhook() {
     objects.get("MutatingWebhookConfiguration", WEBHOOK)["webhooks"][0]["failurePolicy"] = json!("Fail");
     let said = expect("×", "l5d-proxy-injector-webhook-endpoints", &[], objects).await;
     assert!(said.contains("no pod can start") && said.contains("webhookFailurePolicy=Ignore"), "{said}");
+}
+
+/// What says nothing of the injector is not told as its fault.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trial_of_which_nothing_is_learned_is_not_told() {
+    let mut elsewhere = Objects::healthy().await;
+    for webhook in elsewhere.webhooks() {
+        webhook["objectSelector"] = json!({"matchLabels": {"shop": "only"}});
+    }
+    let mut policy = Objects::healthy().await;
+    policy.0.push(json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": "policy"},
+        "webhooks": [{
+            "name": "policy.example.com", "admissionReviewVersions": ["v1"], "sideEffects": "None",
+            "clientConfig": {"url": "https://127.0.0.1:1/"}, "timeoutSeconds": 1,
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "default"}},
+            "rules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}],
+        }],
+    }));
+    for objects in [elsewhere, policy] {
+        let cluster = objects.cluster().await;
+        let (code, said) = meshctl(cluster.kubeconfig_path(), &["check", "--wait=0s"]).await;
+        assert!(code == 0 && !said.contains("(dry run)"), "{said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use super::step::output;
 use crate::machine;
 use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Command;
 
@@ -109,8 +110,11 @@ fn thaw(group: &Path) -> Result<()> {
         }
     }
     let state = group.join("freezer.state");
-    if std::fs::read_to_string(&state).is_ok_and(|now| now.trim() != "THAWED") {
-        std::fs::write(&state, "THAWED").with_context(|| format!("cannot thaw {}", group.display()))?;
+    if std::fs::read_to_string(&state).is_ok_and(|now| now.trim() != "THAWED")
+        && let Err(error) = std::fs::write(&state, "THAWED")
+        && error.kind() != ErrorKind::NotFound
+    {
+        return Err(error).with_context(|| format!("cannot thaw {}", group.display()));
     }
     Ok(())
 }

@@ -245,8 +245,14 @@ async fn gateway_without_proxy(exporter: &Exporter) -> Option<String> {
     let gateway = &exporter.gateway;
     let pods: Api<Pod> = Api::namespaced(exporter.client.clone(), &gateway.namespace);
     let listed = pods.list(&ListParams::default().labels(&format!("app={}", gateway.name))).await.ok()?;
-    let bare = listed.items.into_iter().find(|p| p.metadata.deletion_timestamp.is_none() && !has_proxy(p));
+    let bare = listed.items.into_iter().find(|p| lives(p) && !has_proxy(p));
     bare.and_then(|pod| pod.metadata.name)
+}
+
+/// Whether a pod is neither about to go nor has ended.
+fn lives(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
+    pod.metadata.deletion_timestamp.is_none() && !matches!(phase, Some("Failed" | "Succeeded"))
 }
 
 #[cfg(test)]
