@@ -76,19 +76,12 @@ impl Wanted {
     }
 }
 
-/// Our image has a network plugin already. A control plane of one node has nobody to elect a leader from: one that misses
-/// its lease for once, on a machine that is busy, would end and be away for half a minute. And these clusters are not
-/// meant to outlive the machine, so that etcd need not wait for its disk.
+/// Our image has a network plugin already. And these clusters are not meant to outlive the machine, so that etcd need not wait
+/// for its disk.
 const OF_CONTROL_PLANES: &str = r#"
 kubeadmConfigPatches:
   - |
     kind: ClusterConfiguration
-    controllerManager:
-      extraArgs:
-        leader-elect: "false"
-    scheduler:
-      extraArgs:
-        leader-elect: "false"
     etcd:
       local:
         extraArgs:
