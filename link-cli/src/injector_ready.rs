@@ -3,6 +3,7 @@
 use crate::globals::Globals;
 use crate::install_checks::unreachable;
 use crate::report::Problem;
+use mesh_injector::PROXY_CONTAINER;
 use mesh_injector::webhook::WEBHOOK_CONFIGURATION;
 use mesh_kube::Client;
 use mesh_kube::k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
@@ -57,7 +58,7 @@ pub(crate) fn has_proxy(pod: &Pod) -> bool {
     let spec = pod.spec.as_ref();
     let initial = spec.and_then(|s| s.init_containers.as_ref());
     let mut all = spec.map(|s| &s.containers).into_iter().chain(initial).flatten();
-    all.any(|container| container.name == "linkerd-proxy")
+    all.any(|container| container.name == PROXY_CONTAINER)
 }
 
 /// A pod that is not let through without a proxy.

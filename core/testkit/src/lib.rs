@@ -18,7 +18,7 @@ use anyhow::{Context, Result};
 use mesh_apiserver::{ApiServer, Config, Handle, LocalClient};
 use serde_json::{Value, json};
 use std::future::Future;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +53,17 @@ impl Cluster {
     /// As [`Cluster::start`].
     pub async fn named(name: &str) -> Result<Self> {
         Self::with(Config { cluster_name: name.to_owned(), ..Config::default() }).await
+    }
+
+    /// Starts a cluster whose API server finds every Service at the address that it answers with, a free one of loopback.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub async fn with_service() -> Result<(Self, SocketAddr)> {
+        let address = TcpListener::bind("127.0.0.1:0").context("binding a loopback port")?.local_addr()?;
+        let resolve_service = Some(Arc::new(move |_: &str, _: &str, _: u16| Some(address)) as _);
+        let cluster = Self::with(Config { resolve_service, ..Config::default() }).await?;
+        Ok((cluster, address))
     }
 
     /// Starts a cluster from a configuration; without listeners, on a free port of loopback.

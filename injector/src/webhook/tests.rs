@@ -13,15 +13,7 @@ struct Injector {
 
 impl Injector {
     async fn start() -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr = free.local_addr().unwrap();
-        drop(free);
-        // The API server finds the webhook's Service at this address.
-        let config = mesh_apiserver::Config {
-            resolve_service: Some(Arc::new(move |_: &str, _: &str, _: u16| Some(addr))),
-            ..mesh_apiserver::Config::default()
-        };
-        let cluster = Cluster::with(config).await.unwrap();
+        let (cluster, addr) = Cluster::with_service().await.unwrap();
         cluster.namespace(NS).await.unwrap();
         let values = "clusterDomain: cluster.local\nproxy:\n  logLevel: from-config\n";
         config_map(&cluster, "linkerd-config", "values", values).await;

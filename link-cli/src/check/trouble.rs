@@ -1,12 +1,11 @@
 //! Why a pod does not run, in the words of the scheduler, the kubelet and the container itself, and what to do.
 
+use mesh_injector::PROXY_CONTAINER;
 use mesh_kube::k8s_openapi::api::apps::v1::Deployment;
 use mesh_kube::k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
 
 /// The container that writes redirect rules.
 const INIT: &str = "linkerd-init";
-/// The sidecar.
-const PROXY: &str = "linkerd-proxy";
 
 /// Something that is wrong, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +97,7 @@ pub(super) fn of_proxy(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref().filter(|s| s.phase.as_deref() == Some("Running"))?;
     let all =
         status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
-    let proxy = all.into_iter().find(|c| c.name == PROXY)?;
+    let proxy = all.into_iter().find(|c| c.name == PROXY_CONTAINER)?;
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     (!proxy.ready).then(|| format!("{name}: the proxy is not ready, after {} restarts", proxy.restart_count))
 }

@@ -12,7 +12,7 @@ use mesh_kube::kube::api::ListParams;
 use mesh_kube::kube::{self, Api};
 use mesh_tls::{CertificateInfo, TrustBundle, certificate_info};
 use mesh_types::labels;
-use std::sync::{Mutex, PoisonError};
+use std::cell::Cell;
 use std::time::SystemTime;
 
 /// The injector renews at two thirds of 90 days, so less than this left means that it does not.
@@ -79,15 +79,15 @@ pub(super) async fn webhook(context: &Context) -> Category {
 /// Whether a pod that is created gets a proxy, where that can be tried. A new injector is known to the nodes a moment after it
 /// is ready.
 async fn injects(context: &Context, configuration: &MutatingWebhookConfiguration) -> Option<Verdict> {
-    let last = Mutex::new(Trial::Unknown);
+    let last = Cell::new(Trial::Unknown);
     let _ = until_well(context, || async {
         let trial = injector_ready::try_it(&context.client).await;
         let refused = matches!(trial, Trial::Refused(_));
-        *last.lock().unwrap_or_else(PoisonError::into_inner) = trial;
+        last.set(trial);
         refused.then_some(())
     })
     .await;
-    let verdict = match last.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    let verdict = match last.into_inner() {
         Trial::Unknown => return None,
         Trial::Injected => Verdict::Good,
         Trial::Refused(why) => Verdict::Error(

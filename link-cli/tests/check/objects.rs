@@ -134,15 +134,7 @@ impl Objects {
 
     /// Creates them, and starts the injector.
     pub(crate) async fn cluster(self) -> Installed {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr = free.local_addr().unwrap();
-        drop(free);
-        // The API server finds the webhook's Service at this address.
-        let config = mesh_apiserver::Config {
-            resolve_service: Some(Arc::new(move |_: &str, _: &str, _: u16| Some(addr))),
-            ..mesh_apiserver::Config::default()
-        };
-        let cluster = Cluster::with(config).await.unwrap();
+        let (cluster, addr) = Cluster::with_service().await.unwrap();
         let mut all = self.0;
         // Nobody answers for the webhook yet, so it comes when all else is there.
         all.sort_by_key(|o| o["kind"] == "MutatingWebhookConfiguration");

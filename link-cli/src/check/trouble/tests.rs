@@ -55,7 +55,9 @@ fn pods_without_a_node_and_proxies_that_are_not_ready_are_named() {
     let waits = pod(json!({"conditions": [condition]}));
     assert_eq!(unschedulable(&waits).unwrap(), "p has no node: 0/1 nodes are available");
     let of_phase = |phase: &str| {
-        pod(json!({"phase": phase, "initContainerStatuses": [container(PROXY, json!({}), json!({}))]}))
+        pod(
+            json!({"phase": phase, "initContainerStatuses": [container(PROXY_CONTAINER, json!({}), json!({}))]}),
+        )
     };
     let proxy = of_phase("Running");
     assert_eq!(of_proxy(&of_phase("Pending")), None);

@@ -1,5 +1,6 @@
 //! What the story does to a cluster: the manifests that `meshctl` prints, applied; waits for conditions, not for time.
 
+use crate::injector_ready::has_proxy;
 use anyhow::{Context as _, Result, bail};
 use mesh_kube::Client;
 use mesh_kube::k8s_openapi::api::apps::v1::Deployment;
@@ -124,12 +125,7 @@ impl Cluster {
     pub(crate) async fn meshed(&self, namespace: &str) -> Result<(usize, usize)> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let listed = pods.list(&ListParams::default()).await?.items;
-        let has_proxy = |pod: &&Pod| {
-            let spec = pod.spec.clone().unwrap_or_default();
-            let all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-            all.into_iter().any(|c| c.name == "linkerd-proxy")
-        };
-        Ok((listed.iter().filter(has_proxy).count(), listed.len()))
+        Ok((listed.iter().filter(|pod| has_proxy(pod)).count(), listed.len()))
     }
 
     /// The name of a running pod with the label `app=<app>`.
