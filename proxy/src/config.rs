@@ -46,8 +46,6 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// How long a metric nobody touches is kept.
     pub metrics_retain_idle: Duration,
-    /// Bounds on the time a DNS answer is used, (least, most).
-    pub dns_ttl: (Duration, Duration),
     /// Set where the proxy is a gateway.
     pub gateway: Option<Gateway>,
 }

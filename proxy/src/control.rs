@@ -182,8 +182,6 @@ impl Inner {
             };
             last = Some(ControlError::Connect { service: self.target.addr.to_string(), addr, reason });
         }
-        // The addresses may be those of pods that are gone: ask for new ones next time.
-        self.dns.forget(&self.target.addr);
         Err(last.unwrap_or_else(|| DnsError::empty(&self.target.addr.host).into()))
     }
 

@@ -95,7 +95,7 @@ async fn serve(shared: Shared, mut options: Options) -> Result<(), Error> {
     start_admin(&shared, &mut options, &ready, &shutdown)?;
     tokio::spawn(evict(shared.registry.clone(), config.metrics_retain_idle));
 
-    let dns = Arc::new(Dns::metered(config.dns_ttl, &shared.registry));
+    let dns = Arc::new(Dns::new(&shared.registry));
     let channel =
         |service| ControlChannel::metered(service, shared.tls.clone(), Arc::clone(&dns), &shared.registry);
     let identity = channel(config.identity.service.clone());
@@ -134,6 +134,9 @@ async fn serve(shared: Shared, mut options: Options) -> Result<(), Error> {
         () = async { drop(certified.wait_for(|certified| *certified).await) } => {
             ready.set(true);
             tracing::info!(identity = %shared.tls.identity(), workers = config.cores, "ready");
+            if let Err(error) = mesh_sys::forget_code() {
+                tracing::debug!(%error, "what only the start needed stays mapped");
+            }
             tokio::select! {
                 error = workers.failed() => return Err(error),
                 reason = &mut stopped => reason,

@@ -1,13 +1,15 @@
 //! The few Linux calls that neither rustix nor socket2 wrap safely, and the only unsafe code of the workspace.
 //!
-//! The sandbox calls it to make network, mount and PID namespaces and the device of its latency relay.
+//! The sandbox calls it to make network, mount and PID namespaces and the device of its latency relay, the proxy to be small.
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::ioctl::{self, Setter, opcode};
+use rustix::mm::Advice;
 use rustix::thread::UnshareFlags;
 
 /// A kind of namespace that a thread may leave without breaking the process it belongs to.
@@ -77,9 +79,6 @@ pub fn open_tun(name: &str) -> io::Result<OwnedFd> {
     Ok(tun)
 }
 
-#[cfg(test)]
-mod tests;
-
 /// Lets no child of this process inherit a descriptor but standard input, output and error. What a process was given
 /// by its own caller, such as a pipe whose end somebody waits for, stays with it alone.
 ///
@@ -91,3 +90,37 @@ pub fn bequeath_nothing() -> io::Result<()> {
     let result = unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// Unmaps the program's code from this process. What still runs is mapped again from the page cache, sixteen pages at a time;
+/// what only a start needs is not.
+///
+/// # Errors
+/// When `/proc/self/maps` cannot be read, or what the kernel says.
+pub fn forget_code() -> io::Result<()> {
+    advise_code(Advice::LinuxDontNeed)
+}
+
+#[allow(unsafe_code)]
+fn advise_code(advice: Advice) -> io::Result<()> {
+    for range in code(&std::fs::read_to_string("/proc/self/maps")?) {
+        let at = std::ptr::with_exposed_provenance_mut(range.start);
+        // SAFETY: the range is a private mapping of a file that is not writable. Nothing can have changed it in memory, so what
+        // is dropped is read again as it was.
+        unsafe { rustix::mm::madvise(at, range.len(), advice) }?;
+    }
+    Ok(())
+}
+
+/// Where files are mapped to be run, from the lines of `/proc/PID/maps`: range, permissions, offset, device, inode, path.
+fn code(maps: &str) -> impl Iterator<Item = Range<usize>> {
+    maps.lines().filter_map(|line| {
+        let mut fields = line.split_ascii_whitespace();
+        let (start, end) = fields.next()?.split_once('-')?;
+        let (permissions, inode) = (fields.next()?, fields.nth(2)?);
+        let address = |hex| usize::from_str_radix(hex, 16).ok();
+        (permissions == "r-xp" && inode != "0").then_some(address(start)?..address(end)?)
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -53,3 +53,42 @@ fn children_inherit_no_descriptor_of_the_callers_caller() {
     assert!(!held(writer.as_raw_fd()));
     drop(reader);
 }
+
+#[test]
+fn code_that_nobody_runs_any_more_takes_no_memory() {
+    advise_code(Advice::LinuxPopulateRead).unwrap();
+    let before = resident_code();
+    forget_code().unwrap();
+    let after = resident_code();
+    assert!(after < before, "{after} KiB of {before}");
+}
+
+/// KiB of mapped code, from the blocks of `/proc/self/smaps`: a line as in `maps`, then one for each figure.
+fn resident_code() -> u64 {
+    let (mut resident, mut is_code) = (0, false);
+    for line in std::fs::read_to_string("/proc/self/smaps").unwrap().lines() {
+        match line.strip_prefix("Rss:") {
+            Some(figure) if is_code => {
+                resident += figure.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+            }
+            Some(_) => {}
+            None if line.split_ascii_whitespace().next().is_some_and(|first| !first.ends_with(':')) => {
+                is_code = code(line).next().is_some();
+            }
+            None => {}
+        }
+    }
+    resident
+}
+
+#[test]
+fn only_files_that_are_mapped_to_be_run_are_code() {
+    let maps = "\
+5500-5600 r--p 00000000 08:01 77 /bin/proxy
+5600-5900 r-xp 00100000 08:01 77 /bin/proxy
+5900-5a00 rw-p 00400000 08:01 77 /bin/proxy
+7f00-7f01 r-xp 00000000 00:00 0 [vdso]
+";
+    let mut ranges = code(maps);
+    assert_eq!((ranges.next(), ranges.next()), (Some(0x5600..0x5900), None));
+}

@@ -62,7 +62,6 @@ pub(super) fn config(env: &Env) -> Result<Config, ConfigErrors> {
             keep_accepting: r.or_in("ISTHMUS_", "SHUTDOWN_KEEP_ACCEPTING", SEC, duration),
         },
         metrics_retain_idle: r.duration("METRICS_RETAIN_IDLE", 600 * SEC),
-        dns_ttl: (r.duration("DNS_MIN_TTL", SEC), r.duration("DNS_MAX_TTL", 60 * SEC)),
         inbound,
         outbound,
         // The placeholders are never seen: an absent value is an error, and errors win.

@@ -17,8 +17,7 @@ fn credentials() -> MeshTls {
 
 fn channel(port: u16) -> ControlChannel {
     let target = ControlAddr { addr: Authority { host: "localhost".into(), port }, identity: None };
-    let dns = Dns::system((Duration::ZERO, Duration::from_secs(60)));
-    ControlChannel::new(target, credentials(), Arc::new(dns))
+    ControlChannel::new(target, credentials(), Arc::new(Dns::new(&Registry::new())))
 }
 
 /// Answers requests on one connection with their URI, then is dropped when `connections` have been served.

@@ -53,7 +53,7 @@ fn certified(trust: &Trust, port: u16, token: &std::path::Path) -> MeshTls {
         min_refresh: Duration::from_millis(50),
         max_refresh: Duration::from_millis(50),
     };
-    let dns = Arc::new(Dns::system((Duration::ZERO, Duration::from_secs(1))));
+    let dns = Arc::new(Dns::new(&Registry::new()));
     let channel = ControlChannel::new(service, tls.clone(), dns);
     tokio::spawn(Certifier::new(config, tls.clone(), channel, &Registry::new()).run());
     tls

@@ -5,6 +5,7 @@ use crate::body::Body;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body::Body as _;
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,6 +13,12 @@ use tokio::io::AsyncWrite;
 
 /// Frames up to this size are copied behind what waits, to go out with it; larger ones are written from where they are.
 const COPIED: usize = 8 * 1024;
+/// No more is taken of a body when so much waits: four of HTTP/2's usual frames, written at once.
+const GATHERED: usize = 128 * 1024;
+/// Pieces that are written at once: those of five chunks behind a head.
+const PIECES: usize = 1 + 9 * CHUNK_PIECES;
+/// The size of a chunk, its data, its end.
+const CHUNK_PIECES: usize = 3;
 
 /// What says that the end is told by the chunked coding.
 pub(super) const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
@@ -31,10 +38,10 @@ pub(super) enum Encoder {
 #[derive(Debug, Default)]
 pub(super) struct Out {
     first: BytesMut,
-    /// What follows `first`.
-    then: Bytes,
-    /// Whether a chunk's end follows `then`.
-    chunk_end: bool,
+    /// What follows `first`, no piece of it empty.
+    then: VecDeque<Bytes>,
+    /// Bytes of `then`.
+    then_len: usize,
 }
 
 impl Encoder {
@@ -54,10 +61,9 @@ impl Encoder {
                 out.put(data);
             }
             Self::Chunked => {
-                let digits = format!("{:x}\r\n", data.len());
-                out.first.put_slice(digits.as_bytes());
+                out.put(format!("{:x}\r\n", data.len()).into());
                 out.put(data);
-                out.end_chunk();
+                out.put(Bytes::from_static(b"\r\n"));
             }
             Self::Close => out.put(data),
         }
@@ -73,8 +79,9 @@ impl Encoder {
             Self::Exact(0) | Self::Close => {}
             Self::Exact(_) => return Err(Error::Malformed("the body is shorter than its content-length")),
             Self::Chunked => {
-                out.first.put_slice(b"0\r\n");
-                put_fields(&mut out.first, trailers.into_iter().flatten());
+                let mut end = BytesMut::from("0\r\n");
+                put_fields(&mut end, trailers.into_iter().flatten());
+                out.put(end.freeze());
             }
         }
         Ok(())
@@ -132,26 +139,24 @@ impl Out {
 
     /// Whether another frame may be put.
     pub(super) fn takes_more(&self) -> bool {
-        self.then.is_empty() && self.first.len() < COPIED
+        self.first.len() + self.then_len < GATHERED && self.then.len() + CHUNK_PIECES < PIECES
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.first.is_empty() && self.then.is_empty() && !self.chunk_end
+        self.first.is_empty() && self.then.is_empty()
+    }
+
+    /// Whether more waits than what goes out with the head.
+    pub(super) fn is_gathered(&self) -> bool {
+        !self.then.is_empty()
     }
 
     fn put(&mut self, data: Bytes) {
-        if data.len() <= COPIED {
+        if self.then.is_empty() && data.len() <= COPIED && self.first.len() < COPIED {
             self.first.extend_from_slice(&data);
-        } else {
-            self.then = data;
-        }
-    }
-
-    fn end_chunk(&mut self) {
-        if self.then.is_empty() {
-            self.first.put_slice(b"\r\n");
-        } else {
-            self.chunk_end = true;
+        } else if !data.is_empty() {
+            self.then_len += data.len();
+            self.then.push_back(data);
         }
     }
 
@@ -161,18 +166,17 @@ impl Out {
         io: &mut I,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        let end: &[u8] = if self.chunk_end { b"\r\n" } else { b"" };
+        let mut pieces = [IoSlice::new(&[]); PIECES];
+        let waiting = std::iter::once(&self.first[..]).chain(self.then.iter().map(|piece| &piece[..]));
+        let mut count = 0;
+        for (slot, piece) in pieces.iter_mut().zip(waiting.filter(|piece| !piece.is_empty())) {
+            *slot = IoSlice::new(piece);
+            count += 1;
+        }
         let io = Pin::new(io);
-        let written = if self.then.is_empty() && end.is_empty() {
-            ready!(io.poll_write(cx, &self.first))?
-        } else {
-            let parts = [IoSlice::new(&self.first), IoSlice::new(&self.then), IoSlice::new(end)];
-            let skip = parts.iter().take_while(|part| part.is_empty()).count();
-            if io.is_write_vectored() {
-                ready!(io.poll_write_vectored(cx, &parts[skip..]))?
-            } else {
-                ready!(io.poll_write(cx, &parts[skip]))?
-            }
+        let written = match &pieces[..count] {
+            several @ [_, _, ..] if io.is_write_vectored() => ready!(io.poll_write_vectored(cx, several))?,
+            pieces => ready!(io.poll_write(cx, pieces.first().map_or(&[], |piece| piece)))?,
         };
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -185,15 +189,16 @@ impl Out {
         let of_first = written.min(self.first.len());
         self.first.advance(of_first);
         written -= of_first;
-        let of_then = written.min(self.then.len());
-        self.then.advance(of_then);
-        written -= of_then;
-        if self.then.is_empty() {
-            // Lets go of what is written.
-            self.then = Bytes::new();
-            if std::mem::take(&mut self.chunk_end) {
-                self.first.extend_from_slice(&b"\r\n"[written..]);
+        self.then_len -= written;
+        // Lets go of what is written.
+        while let Some(piece) = self.then.front_mut() {
+            let of_piece = written.min(piece.len());
+            piece.advance(of_piece);
+            written -= of_piece;
+            if !piece.is_empty() {
+                break;
             }
+            self.then.pop_front();
         }
     }
 }

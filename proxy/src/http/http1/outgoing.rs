@@ -18,6 +18,8 @@ pub struct Outgoing {
     encoder: Encoder,
     /// What is left of the body; `None` once its end waits too.
     body: Option<Body>,
+    /// How the body broke off, to be told when what came of it is written.
+    broken: Option<Error>,
     /// Trailer fields that the head announces.
     announced: Vec<HeaderName>,
     unsent: bool,
@@ -32,7 +34,7 @@ impl Outgoing {
         body: Option<Body>,
         announced: Vec<HeaderName>,
     ) -> Self {
-        Self { out: Out::new(head), encoder, body, announced, unsent: true, unflushed: false }
+        Self { out: Out::new(head), encoder, body, broken: None, announced, unsent: true, unflushed: false }
     }
 
     /// Whether no connection has taken anything of it.
@@ -46,6 +48,7 @@ impl Outgoing {
             out: std::mem::take(&mut self.out),
             encoder: self.encoder,
             body: self.body.take(),
+            broken: self.broken.take(),
             announced: std::mem::take(&mut self.announced),
             unsent: self.unsent,
             unflushed: self.unflushed,
@@ -54,7 +57,7 @@ impl Outgoing {
 
     /// Whether all of it was written.
     pub fn is_sent(&self) -> bool {
-        self.body.is_none() && self.out.is_empty()
+        self.body.is_none() && self.broken.is_none() && self.out.is_empty()
     }
 
     /// Writes until all is written and flushed.
@@ -68,7 +71,18 @@ impl Outgoing {
     ) -> Poll<Result<(), Error>> {
         loop {
             // What is at hand goes out with the head.
-            let waits = self.poll_body(cx)?.is_pending();
+            let waits = match self.poll_body(cx) {
+                Poll::Ready(Ok(())) => false,
+                // Where nothing was said yet, nothing is.
+                Poll::Ready(Err(error)) if self.unsent && !self.out.is_gathered() => {
+                    return Poll::Ready(Err(error));
+                }
+                Poll::Ready(Err(error)) => {
+                    (self.body, self.broken) = (None, Some(error));
+                    false
+                }
+                Poll::Pending => true,
+            };
             // The body may read from this connection.
             let mut io = io.borrow_mut();
             while !self.out.is_empty() {
@@ -76,7 +90,8 @@ impl Outgoing {
                 (self.unsent, self.unflushed) = (false, true);
             }
             if self.body.is_none() {
-                return Pin::new(&mut *io).poll_flush(cx).map_err(Error::Io);
+                ready!(Pin::new(&mut *io).poll_flush(cx))?;
+                return Poll::Ready(self.broken.take().map_or(Ok(()), Err));
             }
             if waits {
                 // The peer sees what there is while the rest is on its way.

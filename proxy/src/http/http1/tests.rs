@@ -300,3 +300,115 @@ fn what_could_not_be_flushed_goes_out_while_the_body_pauses() {
     assert!(message.poll_send(&io, &mut cx).is_pending());
     assert_eq!(io.borrow().passed, held);
 }
+
+/// A body of these frames, and how it goes on after them.
+struct Script(std::collections::VecDeque<Result<Bytes, crate::error::Error>>);
+
+impl crate::body::Frames for Script {
+    fn poll_frame(
+        &mut self,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, crate::error::Error>>> {
+        Poll::Ready(self.0.pop_front().map(|frame| frame.map(http_body::Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        false
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::new()
+    }
+}
+
+fn script(frames: impl IntoIterator<Item = Result<Bytes, crate::error::Error>>) -> Body {
+    Body::frames(Script(frames.into_iter().collect()))
+}
+
+/// Takes up to so many bytes at once, and counts how often.
+struct Counting {
+    taken: Vec<u8>,
+    most: usize,
+    writes: usize,
+}
+
+impl AsyncWrite for Counting {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let before = self.taken.len();
+        for buf in bufs {
+            let left = self.most - (self.taken.len() - before);
+            self.taken.extend_from_slice(&buf[..left.min(buf.len())]);
+        }
+        self.writes += 1;
+        Poll::Ready(Ok(self.taken.len() - before))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn counting(most: usize) -> RefCell<Counting> {
+    RefCell::new(Counting { taken: Vec::new(), most, writes: 0 })
+}
+
+fn send(request: Request<Body>, io: &RefCell<Counting>) -> Result<(), Error> {
+    let mut outgoing = head::outgoing(request);
+    match outgoing.poll_send(io, &mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(sent) => sent,
+        Poll::Pending => panic!("{} bytes", io.borrow().taken.len()),
+    }
+}
+
+#[test]
+fn frames_at_hand_are_written_together_and_whole_however_little_is_taken_at_once() {
+    let frames: Vec<Bytes> = (0..20_u8).map(|n| vec![b'a' + n; 16_000].into()).collect();
+    for most in [7, 5_000, usize::MAX] {
+        let exact = request(Method::POST).header("content-length", "320000");
+        let io = counting(most);
+        send(exact.body(script(frames.iter().cloned().map(Ok))).unwrap(), &io).unwrap();
+        let io = io.into_inner();
+        assert!(io.taken.ends_with(&frames.concat()), "{most}");
+        assert!(most < usize::MAX || io.writes <= 5, "{} writes", io.writes);
+
+        let chunked = request(Method::POST).header("transfer-encoding", "chunked");
+        let io = counting(most);
+        send(chunked.body(script(frames.iter().cloned().map(Ok))).unwrap(), &io).unwrap();
+        let io = io.into_inner();
+        let body = io.taken.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+        let (data, _, rest) = decoded(Decoder::chunked(), &io.taken[body..], 9_999).unwrap();
+        assert!(data == frames.concat() && rest.is_empty(), "{most}");
+        assert!(most < usize::MAX || io.writes <= 6, "{} writes", io.writes);
+    }
+}
+
+#[test]
+fn what_came_of_a_body_that_breaks_off_is_sent_first() {
+    let broken = || Err(crate::error::Error::Body(Error::Incomplete.into()));
+    let io = counting(usize::MAX);
+    let large = script([Ok(vec![b'x'; 16_000].into()), Ok(vec![b'y'; 16_000].into()), broken()]);
+    let sent = send(request(Method::POST).header("content-length", "48000").body(large).unwrap(), &io);
+    assert!(matches!(sent, Err(Error::Body(_))), "{sent:?}");
+    assert!(io.borrow().taken.ends_with(&[b'y'; 16_000]));
+    let io = counting(usize::MAX);
+    let sent =
+        send(request(Method::POST).header("content-length", "4").body(script([broken()])).unwrap(), &io);
+    assert!(matches!(sent, Err(Error::Body(_))), "{sent:?}");
+    assert!(io.borrow().taken.is_empty(), "a request that never began");
+}

@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::{ControlAddr, Env};
 use crate::control::Dns;
+use mesh_metrics::Registry;
 use mesh_tls::{MeshTls, TrustBundle};
 
 /// Discovery whose control plane does not answer.
@@ -22,7 +23,7 @@ pub(crate) fn unanswered() -> Discovery {
     let bundle = TrustBundle::from_pem(&root.cert_pem()).unwrap();
     let tls = MeshTls::new(config.identity.local.clone(), bundle).unwrap();
     let addr = Authority { host: "localhost".to_owned(), port: 1 };
-    let dns = Arc::new(Dns::system(config.dns_ttl));
+    let dns = Arc::new(Dns::new(&Registry::new()));
     let channel = ControlChannel::new(ControlAddr { addr, identity: None }, tls, dns);
     Discovery::new(config, channel.clone(), channel, Handle::current())
 }
