@@ -91,8 +91,8 @@ pub fn bequeath_nothing() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Unmaps the program's code from this process. What still runs is mapped again from the page cache, sixteen pages at a time;
-/// what only a start needs is not.
+/// Gives back the memory of the program's code. What still runs is taken from the page cache again, some pages at a time; what
+/// only a start needs is not. Breakpoints of a debugger do not survive it.
 ///
 /// # Errors
 /// When `/proc/self/maps` cannot be read, or what the kernel says.
@@ -104,8 +104,8 @@ pub fn forget_code() -> io::Result<()> {
 fn advise_code(advice: Advice) -> io::Result<()> {
     for range in code(&std::fs::read_to_string("/proc/self/maps")?) {
         let at = std::ptr::with_exposed_provenance_mut(range.start);
-        // SAFETY: the range is a private mapping of a file that is not writable. Nothing can have changed it in memory, so what
-        // is dropped is read again as it was.
+        // SAFETY: the range is a private mapping of a file that this process cannot write and, having no relocations in its code,
+        // never could: what is dropped is read again as it was.
         unsafe { rustix::mm::madvise(at, range.len(), advice) }?;
     }
     Ok(())

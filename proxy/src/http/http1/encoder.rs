@@ -11,14 +11,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 
-/// Frames up to this size are copied behind what waits, to go out with it; larger ones are written from where they are.
+/// Frames up to this size are copied, to go out with what is around them; larger ones are written from where they are.
 const COPIED: usize = 8 * 1024;
-/// No more is taken of a body when so much waits: four of HTTP/2's usual frames, written at once.
+/// No more is taken of a body when so much waits: eight frames as HTTP/2 usually has them, or two of ours.
 const GATHERED: usize = 128 * 1024;
-/// Pieces that are written at once: those of five chunks behind a head.
-const PIECES: usize = 1 + 9 * CHUNK_PIECES;
-/// The size of a chunk, its data, its end.
-const CHUNK_PIECES: usize = 3;
+/// Pieces that are written at once. A larger frame is one, and so is what is copied before, between or after such.
+const PIECES: usize = 20;
 
 /// What says that the end is told by the chunked coding.
 pub(super) const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
@@ -34,12 +32,13 @@ pub(super) enum Encoder {
     Close,
 }
 
-/// Bytes that wait to be written.
+/// Bytes that wait to be written, in this order.
 #[derive(Debug, Default)]
 pub(super) struct Out {
     first: BytesMut,
-    /// What follows `first`, no piece of it empty.
+    /// No piece of it is empty.
     then: VecDeque<Bytes>,
+    last: BytesMut,
     /// Bytes of `then`.
     then_len: usize,
 }
@@ -61,9 +60,9 @@ impl Encoder {
                 out.put(data);
             }
             Self::Chunked => {
-                out.put(format!("{:x}\r\n", data.len()).into());
+                out.copied().put_slice(format!("{:x}\r\n", data.len()).as_bytes());
                 out.put(data);
-                out.put(Bytes::from_static(b"\r\n"));
+                out.copied().put_slice(b"\r\n");
             }
             Self::Close => out.put(data),
         }
@@ -79,9 +78,8 @@ impl Encoder {
             Self::Exact(0) | Self::Close => {}
             Self::Exact(_) => return Err(Error::Malformed("the body is shorter than its content-length")),
             Self::Chunked => {
-                let mut end = BytesMut::from("0\r\n");
-                put_fields(&mut end, trailers.into_iter().flatten());
-                out.put(end.freeze());
+                out.copied().put_slice(b"0\r\n");
+                put_fields(out.copied(), trailers.into_iter().flatten());
             }
         }
         Ok(())
@@ -137,13 +135,18 @@ impl Out {
         Self { first: head, ..Self::default() }
     }
 
-    /// Whether another frame may be put.
+    /// Whether another frame may be put behind what was put since all had been written.
+    pub(super) fn gathers_more(&self) -> bool {
+        self.len() < GATHERED && self.then.len() + 4 <= PIECES
+    }
+
+    /// Whether another frame may be put though the connection has not taken yet what waits.
     pub(super) fn takes_more(&self) -> bool {
-        self.first.len() + self.then_len < GATHERED && self.then.len() + CHUNK_PIECES < PIECES
+        self.then.is_empty() && self.len() < COPIED
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.first.is_empty() && self.then.is_empty()
+        self.len() == 0
     }
 
     /// Whether more waits than what goes out with the head.
@@ -151,13 +154,30 @@ impl Out {
         !self.then.is_empty()
     }
 
+    fn len(&self) -> usize {
+        self.first.len() + self.then_len + self.last.len()
+    }
+
+    /// Where small things are put.
+    fn copied(&mut self) -> &mut BytesMut {
+        if self.then.is_empty() { &mut self.first } else { &mut self.last }
+    }
+
     fn put(&mut self, data: Bytes) {
-        if self.then.is_empty() && data.len() <= COPIED && self.first.len() < COPIED {
-            self.first.extend_from_slice(&data);
-        } else if !data.is_empty() {
-            self.then_len += data.len();
-            self.then.push_back(data);
+        if data.len() <= COPIED {
+            self.copied().extend_from_slice(&data);
+            return;
         }
+        if !self.last.is_empty() {
+            let copied = self.last.split().freeze();
+            self.push(copied);
+        }
+        self.push(data);
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        self.then_len += piece.len();
+        self.then.push_back(piece);
     }
 
     /// Writes some of what waits: how much.
@@ -167,7 +187,8 @@ impl Out {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         let mut pieces = [IoSlice::new(&[]); PIECES];
-        let waiting = std::iter::once(&self.first[..]).chain(self.then.iter().map(|piece| &piece[..]));
+        let then = self.then.iter().map(|piece| &piece[..]);
+        let waiting = [&self.first[..]].into_iter().chain(then).chain([&self.last[..]]);
         let mut count = 0;
         for (slot, piece) in pieces.iter_mut().zip(waiting.filter(|piece| !piece.is_empty())) {
             *slot = IoSlice::new(piece);
@@ -189,16 +210,21 @@ impl Out {
         let of_first = written.min(self.first.len());
         self.first.advance(of_first);
         written -= of_first;
-        self.then_len -= written;
-        // Lets go of what is written.
         while let Some(piece) = self.then.front_mut() {
             let of_piece = written.min(piece.len());
             piece.advance(of_piece);
             written -= of_piece;
+            self.then_len -= of_piece;
             if !piece.is_empty() {
-                break;
+                return;
             }
+            // Lets go of what is written.
             self.then.pop_front();
+        }
+        self.last.advance(written);
+        if self.first.is_empty() && !self.last.is_empty() {
+            // What comes next goes to the front again.
+            self.first = std::mem::take(&mut self.last);
         }
     }
 }

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 use http::{HeaderMap, HeaderName};
 use http_body::Body as _;
 use std::cell::RefCell;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
@@ -18,8 +19,6 @@ pub struct Outgoing {
     encoder: Encoder,
     /// What is left of the body; `None` once its end waits too.
     body: Option<Body>,
-    /// How the body broke off, to be told when what came of it is written.
-    broken: Option<Error>,
     /// Trailer fields that the head announces.
     announced: Vec<HeaderName>,
     unsent: bool,
@@ -34,7 +33,7 @@ impl Outgoing {
         body: Option<Body>,
         announced: Vec<HeaderName>,
     ) -> Self {
-        Self { out: Out::new(head), encoder, body, broken: None, announced, unsent: true, unflushed: false }
+        Self { out: Out::new(head), encoder, body, announced, unsent: true, unflushed: false }
     }
 
     /// Whether no connection has taken anything of it.
@@ -48,7 +47,6 @@ impl Outgoing {
             out: std::mem::take(&mut self.out),
             encoder: self.encoder,
             body: self.body.take(),
-            broken: self.broken.take(),
             announced: std::mem::take(&mut self.announced),
             unsent: self.unsent,
             unflushed: self.unflushed,
@@ -57,7 +55,7 @@ impl Outgoing {
 
     /// Whether all of it was written.
     pub fn is_sent(&self) -> bool {
-        self.body.is_none() && self.broken.is_none() && self.out.is_empty()
+        self.body.is_none() && self.out.is_empty()
     }
 
     /// Writes until all is written and flushed.
@@ -69,29 +67,29 @@ impl Outgoing {
         io: &RefCell<I>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
+        let mut gathers = self.out.is_empty() || self.unsent;
         loop {
             // What is at hand goes out with the head.
-            let waits = match self.poll_body(cx) {
-                Poll::Ready(Ok(())) => false,
-                // Where nothing was said yet, nothing is.
+            let (waits, broken) = match self.poll_body(gathers, cx) {
+                Poll::Ready(Ok(())) => (false, None),
+                // Nothing is begun that cannot be ended.
                 Poll::Ready(Err(error)) if self.unsent && !self.out.is_gathered() => {
                     return Poll::Ready(Err(error));
                 }
-                Poll::Ready(Err(error)) => {
-                    (self.body, self.broken) = (None, Some(error));
-                    false
-                }
-                Poll::Pending => true,
+                Poll::Ready(Err(error)) => (false, Some(error)),
+                Poll::Pending => (true, None),
             };
             // The body may read from this connection.
             let mut io = io.borrow_mut();
-            while !self.out.is_empty() {
-                ready!(self.out.poll_write(&mut *io, cx))?;
-                (self.unsent, self.unflushed) = (false, true);
+            let written = self.poll_out(&mut *io, cx);
+            if let Some(error) = broken {
+                // What came of it goes as far as the peer takes it at once.
+                let _ = written.is_ready() && Pin::new(&mut *io).poll_flush(cx).is_ready();
+                return Poll::Ready(Err(error));
             }
+            ready!(written)?;
             if self.body.is_none() {
-                ready!(Pin::new(&mut *io).poll_flush(cx))?;
-                return Poll::Ready(self.broken.take().map_or(Ok(()), Err));
+                return Pin::new(&mut *io).poll_flush(cx).map_err(Error::Io);
             }
             if waits {
                 // The peer sees what there is while the rest is on its way.
@@ -100,13 +98,23 @@ impl Outgoing {
                 }
                 return Poll::Pending;
             }
+            gathers = true;
         }
     }
 
+    /// Writes all that waits.
+    fn poll_out<I: AsyncWrite + Unpin>(&mut self, io: &mut I, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.out.is_empty() {
+            ready!(self.out.poll_write(io, cx))?;
+            (self.unsent, self.unflushed) = (false, true);
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Takes frames of the body until enough waits, or there are no more.
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll_body(&mut self, gathers: bool, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         while let Some(body) = &mut self.body
-            && self.out.takes_more()
+            && if gathers { self.out.gathers_more() } else { self.out.takes_more() }
         {
             let frame = if body.is_end_stream() { None } else { ready!(Pin::new(&mut *body).poll_frame(cx)) };
             match frame.transpose().map_err(|error| Error::Body(Box::new(error)))? {
