@@ -132,11 +132,11 @@ async fn serve(shared: Shared, mut options: Options) -> Result<(), Error> {
         reason = &mut stopped => reason,
         // What it answers with locks the channel: held on to while the proxy runs, it would stop the first renewal for ever.
         () = async { drop(certified.wait_for(|certified| *certified).await) } => {
+            if let Err(error) = mesh_sys::forget_code() {
+                tracing::debug!(%error, "what only the start needed stays in memory");
+            }
             ready.set(true);
             tracing::info!(identity = %shared.tls.identity(), workers = config.cores, "ready");
-            if let Err(error) = mesh_sys::forget_code() {
-                tracing::debug!(%error, "what only the start needed stays mapped");
-            }
             tokio::select! {
                 error = workers.failed() => return Err(error),
                 reason = &mut stopped => reason,

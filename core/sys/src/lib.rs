@@ -92,7 +92,7 @@ pub fn bequeath_nothing() -> io::Result<()> {
 }
 
 /// Gives back the memory of the program's code. What still runs is taken from the page cache again, some pages at a time; what
-/// only a start needs is not. Breakpoints of a debugger do not survive it.
+/// only a start needs is not. What debuggers and probes (breakpoints, uprobes) have put into the code before is lost.
 ///
 /// # Errors
 /// When `/proc/self/maps` cannot be read, or what the kernel says.

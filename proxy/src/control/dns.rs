@@ -19,6 +19,8 @@ use std::time::Duration;
 const PORT: u16 = 53;
 /// How much later than addresses of one family those of the other may come (RFC 8305, 3).
 const OTHER_FAMILY: Duration = Duration::from_millis(50);
+/// All that a name may take: less than those wait who want a connection, so that they learn why there is none.
+const LIMIT: Duration = Duration::from_millis(2500);
 
 /// Why a name has no addresses.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -77,7 +79,8 @@ impl Dns {
         if service.host == "localhost" {
             return Ok(vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), service.port)]);
         }
-        let found = self.look_up(&service.host).await;
+        let found = tokio::time::timeout(LIMIT, self.look_up(&service.host)).await;
+        let found = found.unwrap_or_else(|_| Err(Failure::Failed(format!("no answer within {LIMIT:?}"))));
         let result = match &found {
             Ok(_) => "ok",
             Err(Failure::Unknown) => "not_found",
@@ -93,8 +96,8 @@ impl Dns {
 
     async fn look_up(&self, host: &str) -> Result<Vec<IpAddr>, Failure> {
         // A pod need not have the file.
-        let hosts = std::fs::read_to_string(&self.files.hosts).unwrap_or_default();
-        let listed: Vec<_> = listed(&hosts, host).collect();
+        let hosts = std::fs::read(&self.files.hosts).unwrap_or_default();
+        let listed: Vec<_> = listed(&String::from_utf8_lossy(&hosts), host).collect();
         if !listed.is_empty() {
             return Ok(listed);
         }

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
-/// How long an answer is waited for before it is asked again; in all less than any caller waits.
+/// How long an answer is waited for before it is asked for again.
 pub(super) const PATIENCE: [Duration; 3] =
     [Duration::from_millis(500), Duration::from_millis(750), Duration::from_millis(750)];
 /// How long TCP may take.
@@ -51,7 +51,12 @@ async fn exchange(server: SocketAddr, question: &Message) -> io::Result<Message>
         socket.send(&bytes).await?;
         let Ok(answer) = timeout(patience, receive(&socket, question)).await else { continue };
         let answer = answer?;
-        return if answer.metadata.truncation { by_tcp(server, question, &bytes).await } else { Ok(answer) };
+        if !answer.metadata.truncation {
+            return Ok(answer);
+        }
+        let whole = by_tcp(server, question, &bytes).await;
+        // Some of the addresses are enough.
+        return if whole.is_err() && !answer.answers.is_empty() { Ok(answer) } else { whole };
     }
     Err(io::Error::new(io::ErrorKind::TimedOut, "no answer"))
 }

@@ -149,11 +149,6 @@ impl Out {
         self.len() == 0
     }
 
-    /// Whether more waits than what goes out with the head.
-    pub(super) fn is_gathered(&self) -> bool {
-        !self.then.is_empty()
-    }
-
     fn len(&self) -> usize {
         self.first.len() + self.then_len + self.last.len()
     }

@@ -19,6 +19,8 @@ pub struct Outgoing {
     encoder: Encoder,
     /// What is left of the body; `None` once its end waits too.
     body: Option<Body>,
+    /// How the body broke off, to be told when what came of it is written.
+    broken: Option<Error>,
     /// Trailer fields that the head announces.
     announced: Vec<HeaderName>,
     unsent: bool,
@@ -33,7 +35,7 @@ impl Outgoing {
         body: Option<Body>,
         announced: Vec<HeaderName>,
     ) -> Self {
-        Self { out: Out::new(head), encoder, body, announced, unsent: true, unflushed: false }
+        Self { out: Out::new(head), encoder, body, broken: None, announced, unsent: true, unflushed: false }
     }
 
     /// Whether no connection has taken anything of it.
@@ -47,6 +49,7 @@ impl Outgoing {
             out: std::mem::take(&mut self.out),
             encoder: self.encoder,
             body: self.body.take(),
+            broken: self.broken.take(),
             announced: std::mem::take(&mut self.announced),
             unsent: self.unsent,
             unflushed: self.unflushed,
@@ -55,7 +58,7 @@ impl Outgoing {
 
     /// Whether all of it was written.
     pub fn is_sent(&self) -> bool {
-        self.body.is_none() && self.out.is_empty()
+        self.body.is_none() && self.broken.is_none() && self.out.is_empty()
     }
 
     /// Writes until all is written and flushed.
@@ -70,27 +73,29 @@ impl Outgoing {
         let mut gathers = self.out.is_empty() || self.unsent;
         loop {
             // What is at hand goes out with the head.
-            let (waits, broken) = match self.poll_body(gathers, cx) {
-                Poll::Ready(Ok(())) => (false, None),
-                // Nothing is begun that cannot be ended.
-                Poll::Ready(Err(error)) if self.unsent && !self.out.is_gathered() => {
+            let waits = match self.poll_body(gathers, cx) {
+                Poll::Ready(Ok(())) => false,
+                // Where there is little to be saved, or no time, it ends here.
+                Poll::Ready(Err(error)) if (self.unsent && self.out.takes_more()) || is_late(&error) => {
                     return Poll::Ready(Err(error));
                 }
-                Poll::Ready(Err(error)) => (false, Some(error)),
-                Poll::Pending => (true, None),
+                Poll::Ready(Err(error)) => {
+                    (self.body, self.broken) = (None, Some(error));
+                    false
+                }
+                Poll::Pending => true,
             };
             // The body may read from this connection.
             let mut io = io.borrow_mut();
-            let written = self.poll_out(&mut *io, cx);
-            if let Some(error) = broken {
-                // What came of it goes as far as the peer takes it at once.
-                let _ = written.is_ready() && Pin::new(&mut *io).poll_flush(cx).is_ready();
-                return Poll::Ready(Err(error));
-            }
-            ready!(written)?;
+            let mut sent = ready!(self.poll_out(&mut *io, cx));
             if self.body.is_none() {
-                return Pin::new(&mut *io).poll_flush(cx).map_err(Error::Io);
+                if sent.is_ok() {
+                    sent = ready!(Pin::new(&mut *io).poll_flush(cx));
+                }
+                // Of two failures the first is the reason.
+                return Poll::Ready(self.broken.take().map_or(sent.map_err(Error::Io), Err));
             }
+            sent?;
             if waits {
                 // The peer sees what there is while the rest is on its way.
                 if self.unflushed && Pin::new(&mut *io).poll_flush(cx)?.is_ready() {
@@ -149,4 +154,14 @@ impl Outgoing {
         }
         allowed
     }
+}
+
+/// Whether nothing may be waited for any more.
+fn is_late(error: &Error) -> bool {
+    use crate::error::Error as Cause;
+    matches!(
+        error,
+        Error::Body(cause)
+            if matches!(**cause, Cause::RequestTimeout(_) | Cause::ResponseTimeout(_) | Cause::IdleTimeout(_))
+    )
 }

@@ -407,8 +407,57 @@ fn what_came_of_a_body_that_breaks_off_is_sent_first() {
     assert!(matches!(sent, Err(Error::Body(_))), "{sent:?}");
     assert!(io.borrow().taken.ends_with(&[b'y'; 16_000]));
     let io = counting(usize::MAX);
+    let small = script((0..20_u8).map(|n| Ok(vec![n; 4_000].into())).chain([broken()]));
+    let sent = send(request(Method::POST).header("content-length", "99000").body(small).unwrap(), &io);
+    assert!(matches!(sent, Err(Error::Body(_))), "{sent:?}");
+    assert!(io.borrow().taken.ends_with(&[19; 4_000]));
+    let io = counting(usize::MAX);
     let sent =
         send(request(Method::POST).header("content-length", "4").body(script([broken()])).unwrap(), &io);
     assert!(matches!(sent, Err(Error::Body(_))), "{sent:?}");
     assert!(io.borrow().taken.is_empty(), "a request that never began");
+}
+
+/// Takes nothing until it is let.
+#[derive(Default)]
+struct Stalled {
+    taken: usize,
+    lets: bool,
+}
+
+impl AsyncWrite for Stalled {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if !self.lets {
+            return Poll::Pending;
+        }
+        self.taken += buf.len();
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn a_slow_peer_gets_what_came_of_a_broken_body_unless_it_is_too_late() {
+    use crate::error::Error as Cause;
+    let begin = |cause: Cause| {
+        let body = script([Ok(vec![b'x'; 16_000].into()), Err(cause)]);
+        head::outgoing(request(Method::POST).header("content-length", "48000").body(body).unwrap())
+    };
+    let mut cx = Context::from_waker(Waker::noop());
+    let io = RefCell::new(Stalled::default());
+    let mut outgoing = begin(Cause::Body(Error::Incomplete.into()));
+    assert!(outgoing.poll_send(&io, &mut cx).is_pending() && !outgoing.is_sent());
+    io.borrow_mut().lets = true;
+    assert!(matches!(outgoing.poll_send(&io, &mut cx), Poll::Ready(Err(Error::Body(_)))));
+    assert!(io.borrow().taken > 16_000);
+    let io = RefCell::new(Stalled::default());
+    let mut outgoing = begin(Cause::IdleTimeout(std::time::Duration::from_secs(1)));
+    assert!(matches!(outgoing.poll_send(&io, &mut cx), Poll::Ready(Err(Error::Body(_)))));
 }
