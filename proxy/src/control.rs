@@ -19,12 +19,12 @@ use metrics::ControlMetrics;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep_until, timeout};
 use tonic::body::Body;
 
 /// Limit for one address: TCP and TLS.
@@ -78,15 +78,8 @@ struct Inner {
 #[derive(Default)]
 struct State {
     connection: Option<Connection>,
-    /// Ends when the task that connects has.
-    connecting: Option<watch::Receiver<()>>,
-}
-
-/// The task that connects. It goes on while those who wait for it come and go: each of them waits less than a slow control
-/// plane may take.
-struct Connecting {
-    inner: Arc<Inner>,
-    _ended: watch::Sender<()>,
+    failures: u32,
+    not_before: Option<Instant>,
 }
 
 impl ControlChannel {
@@ -150,24 +143,32 @@ impl Inner {
         Ok(Uri::from_parts(parts).map_err(http::Error::from)?)
     }
 
-    /// The connection, made first if there is none. Callers wait for the one task that connects.
-    async fn connected(self: &Arc<Self>) -> Connection {
-        loop {
-            let mut ended = {
-                let mut state = self.state();
-                if let Some(open) = state.connection.as_ref().filter(|connection| !connection.is_closed()) {
-                    return open.clone();
-                }
-                state.connection = None;
-                state.connecting.get_or_insert_with(|| Connecting::start(self)).clone()
-            };
-            // It says nothing before it ends.
-            let _ = ended.changed().await;
+    /// The connection, made first if there is none. Callers wait behind the one that connects.
+    async fn connected(&self) -> Connection {
+        let mut state = self.state.lock().await;
+        if let Some(connection) = state.connection.as_ref().filter(|connection| !connection.is_closed()) {
+            return connection.clone();
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        state.connection = None;
+        loop {
+            if let Some(not_before) = state.not_before.take() {
+                sleep_until(not_before).await;
+            }
+            match self.connect_any().await {
+                Ok(connection) => {
+                    tracing::debug!(service = %self.target.addr, "connected to the control plane");
+                    state.failures = 0;
+                    state.connection = Some(connection.clone());
+                    return connection;
+                }
+                Err(error) => {
+                    let delay = BACKOFF.delay(state.failures, rand::random());
+                    tracing::warn!(service = %self.target.addr, %error, retry_in = ?delay, "control plane unreachable");
+                    state.failures = state.failures.saturating_add(1);
+                    state.not_before = Some(Instant::now() + delay);
+                }
+            }
+        }
     }
 
     /// Tries the addresses of the service in the order its name gives them now.
@@ -196,41 +197,6 @@ impl Inner {
                 Ok(Connection::over(tls))
             }
         }
-    }
-}
-
-impl Connecting {
-    fn start(inner: &Arc<Inner>) -> watch::Receiver<()> {
-        let (sender, ended) = watch::channel(());
-        let connecting = Self { inner: Arc::clone(inner), _ended: sender };
-        tokio::task::spawn_local(connecting.run());
-        ended
-    }
-
-    /// Connects, however long it takes, while anybody has the channel.
-    async fn run(self) {
-        let mut failures = 0;
-        while Arc::strong_count(&self.inner) > 1 {
-            match self.inner.connect_any().await {
-                Ok(connection) => {
-                    tracing::debug!(service = %self.inner.target.addr, "connected to the control plane");
-                    self.inner.state().connection = Some(connection);
-                    return;
-                }
-                Err(error) => {
-                    let delay = BACKOFF.delay(failures, rand::random());
-                    tracing::warn!(service = %self.inner.target.addr, %error, retry_in = ?delay, "control plane unreachable");
-                    failures = failures.saturating_add(1);
-                    sleep(delay).await;
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Connecting {
-    fn drop(&mut self) {
-        self.inner.state().connecting = None;
     }
 }
 

@@ -79,7 +79,7 @@ async fn a_lost_connection_is_made_again() {
         }
         // The server side is dropped here; wait until the channel has seen it.
         loop {
-            let closed = channel.0.state().connection.as_ref().is_some_and(Connection::is_closed);
+            let closed = channel.0.state.lock().await.connection.as_ref().is_some_and(Connection::is_closed);
             if closed {
                 break;
             }
@@ -141,41 +141,4 @@ async fn a_request_that_nobody_waits_for_is_reset() {
         () = tokio::time::sleep(Duration::from_millis(200)) => {}
     }
     assert_eq!(given_up.await.unwrap(), h2::Reason::CANCEL);
-}
-
-#[tokio::test(flavor = "local")]
-async fn a_control_plane_that_is_slower_than_its_callers_are_patient_is_reached() {
-    let hour = Duration::from_secs(3600);
-    let root = mesh_tls::Authority::new_root("root", hour).unwrap();
-    let bundle = mesh_tls::TrustBundle::from_pem(&root.cert_pem()).unwrap();
-    let policy = MeshTls::new("policy.mesh".parse().unwrap(), bundle.clone()).unwrap();
-    let request = policy.request().unwrap();
-    let leaf = root.sign_csr(&request.csr_der, policy.identity(), hour, Duration::ZERO).unwrap();
-    policy.set_leaf(request, leaf.leaf_der, leaf.intermediates_der, leaf.not_after).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let target = ControlAddr {
-        addr: Authority { host: "localhost".into(), port: listener.local_addr().unwrap().port() },
-        identity: Some("policy.mesh".parse().unwrap()),
-    };
-    let client = MeshTls::new("web.shop".parse().unwrap(), bundle).unwrap();
-    let mut channel = ControlChannel::new(target, client, Arc::new(Dns::new(&Registry::new())));
-    // Callers give up, each before the server shakes hands, which it does when several have.
-    let (given_up, mut seen) = tokio::sync::watch::channel(0);
-    let slow = tokio::spawn(async move {
-        let (tcp, _) = listener.accept().await.unwrap();
-        seen.wait_for(|callers| *callers == 3).await.unwrap();
-        let tls = policy.acceptor().unwrap().accept(tcp).await.unwrap();
-        let answer = service_fn(|_| async {
-            Ok::<_, Infallible>(Response::new(http_body_util::Full::new(bytes::Bytes::from("slow"))))
-        });
-        drop(server::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(tls), answer).await);
-    });
-    for callers in 1..=3 {
-        let request = Request::builder().uri("/svc/Method").body(Body::empty()).unwrap();
-        let asked = tokio::time::timeout(Duration::from_millis(20), channel.call(request)).await;
-        assert!(asked.is_err());
-        given_up.send(callers).unwrap();
-    }
-    assert_eq!(ask(&mut channel).await, "slow");
-    slow.abort();
 }
