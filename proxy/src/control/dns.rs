@@ -31,7 +31,7 @@ pub struct DnsError {
 }
 
 /// Why nothing was found.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 enum Failure {
     #[error("there is no such name, or it has no addresses")]
     Unknown,

@@ -70,10 +70,9 @@ impl Outgoing {
         io: &RefCell<I>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
-        let mut gathers = self.out.is_empty() || self.unsent;
         loop {
             // What is at hand goes out with the head.
-            let waits = match self.poll_body(gathers, cx) {
+            let waits = match self.poll_body(cx) {
                 Poll::Ready(Ok(())) => false,
                 // Where there is little to be saved, or no time, it ends here.
                 Poll::Ready(Err(error)) if (self.unsent && self.out.takes_more()) || is_late(&error) => {
@@ -103,7 +102,6 @@ impl Outgoing {
                 }
                 return Poll::Pending;
             }
-            gathers = true;
         }
     }
 
@@ -117,7 +115,9 @@ impl Outgoing {
     }
 
     /// Takes frames of the body until enough waits, or there are no more.
-    fn poll_body(&mut self, gathers: bool, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        // For a peer that is slow to take what waits, no more is held than must be.
+        let gathers = self.out.is_empty() || self.unsent;
         while let Some(body) = &mut self.body
             && if gathers { self.out.gathers_more() } else { self.out.takes_more() }
         {

@@ -6,6 +6,7 @@ use crate::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, StatusCode, Version};
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -267,29 +268,9 @@ impl AsyncWrite for Holding {
     }
 }
 
-/// One piece, and then nothing for ever.
-struct Pausing(Option<Bytes>);
-
-impl crate::body::Frames for Pausing {
-    fn poll_frame(
-        &mut self,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, crate::error::Error>>> {
-        self.0.take().map_or(Poll::Pending, |data| Poll::Ready(Some(Ok(http_body::Frame::data(data)))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        false
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        http_body::SizeHint::default()
-    }
-}
-
 #[test]
 fn what_could_not_be_flushed_goes_out_while_the_body_pauses() {
-    let body = Body::frames(Pausing(Some(Bytes::from_static(b"event"))));
+    let body = Body::frames(Script { frames: [Ok(Bytes::from_static(b"event"))].into(), pauses: true });
     let mut message = head::outgoing(request(Method::POST).body(body).unwrap());
     let io = RefCell::new(Holding::default());
     let mut cx = Context::from_waker(Waker::noop());
@@ -301,15 +282,22 @@ fn what_could_not_be_flushed_goes_out_while_the_body_pauses() {
     assert_eq!(io.borrow().passed, held);
 }
 
-/// A body of these frames, and how it goes on after them.
-struct Script(std::collections::VecDeque<Result<Bytes, crate::error::Error>>);
+/// A body of these frames.
+struct Script {
+    frames: VecDeque<Result<Bytes, crate::error::Error>>,
+    /// Whether nothing follows them, not even an end.
+    pauses: bool,
+}
 
 impl crate::body::Frames for Script {
     fn poll_frame(
         &mut self,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, crate::error::Error>>> {
-        Poll::Ready(self.0.pop_front().map(|frame| frame.map(http_body::Frame::data)))
+        match self.frames.pop_front() {
+            None if self.pauses => Poll::Pending,
+            frame => Poll::Ready(frame.map(|frame| frame.map(http_body::Frame::data))),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
@@ -322,10 +310,10 @@ impl crate::body::Frames for Script {
 }
 
 fn script(frames: impl IntoIterator<Item = Result<Bytes, crate::error::Error>>) -> Body {
-    Body::frames(Script(frames.into_iter().collect()))
+    Body::frames(Script { frames: frames.into_iter().collect(), pauses: false })
 }
 
-/// Takes up to so many bytes at once, and counts how often.
+/// Takes up to so many bytes at once, and counts how often; of none it has to be waited for.
 struct Counting {
     taken: Vec<u8>,
     most: usize,
@@ -342,6 +330,9 @@ impl AsyncWrite for Counting {
         _: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.most == 0 {
+            return Poll::Pending;
+        }
         let before = self.taken.len();
         for buf in bufs {
             let left = self.most - (self.taken.len() - before);
@@ -418,31 +409,6 @@ fn what_came_of_a_body_that_breaks_off_is_sent_first() {
     assert!(io.borrow().taken.is_empty(), "a request that never began");
 }
 
-/// Takes nothing until it is let.
-#[derive(Default)]
-struct Stalled {
-    taken: usize,
-    lets: bool,
-}
-
-impl AsyncWrite for Stalled {
-    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if !self.lets {
-            return Poll::Pending;
-        }
-        self.taken += buf.len();
-        Poll::Ready(Ok(buf.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
 #[test]
 fn a_slow_peer_gets_what_came_of_a_broken_body_unless_it_is_too_late() {
     use crate::error::Error as Cause;
@@ -451,13 +417,13 @@ fn a_slow_peer_gets_what_came_of_a_broken_body_unless_it_is_too_late() {
         head::outgoing(request(Method::POST).header("content-length", "48000").body(body).unwrap())
     };
     let mut cx = Context::from_waker(Waker::noop());
-    let io = RefCell::new(Stalled::default());
+    let io = counting(0);
     let mut outgoing = begin(Cause::Body(Error::Incomplete.into()));
     assert!(outgoing.poll_send(&io, &mut cx).is_pending() && !outgoing.is_sent());
-    io.borrow_mut().lets = true;
+    io.borrow_mut().most = usize::MAX;
     assert!(matches!(outgoing.poll_send(&io, &mut cx), Poll::Ready(Err(Error::Body(_)))));
-    assert!(io.borrow().taken > 16_000);
-    let io = RefCell::new(Stalled::default());
+    assert!(io.borrow().taken.len() > 16_000);
+    let io = counting(0);
     let mut outgoing = begin(Cause::IdleTimeout(std::time::Duration::from_secs(1)));
     assert!(matches!(outgoing.poll_send(&io, &mut cx), Poll::Ready(Err(Error::Body(_)))));
 }
