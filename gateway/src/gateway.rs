@@ -7,7 +7,7 @@ use mesh_metrics::CounterFamily;
 use mesh_net::{Http, SessionProtocol};
 use mesh_proxy::config::Config;
 use mesh_proxy::http::server;
-use mesh_proxy::inbound::{DirectConnection, DirectHandler};
+use mesh_proxy::inbound::{Carrier, DirectConnection, DirectHandler};
 use mesh_proxy::outbound::{self, Outbound};
 use mesh_proxy::shared::Shared;
 use mesh_proxy::{Error, GatewayFactory};
@@ -43,14 +43,14 @@ pub fn factory(config: &Config) -> Option<GatewayFactory> {
 }
 
 impl DirectHandler for Gateway {
-    fn serve(self: Rc<Self>, connection: DirectConnection) -> LocalBoxFuture<'static, Result<(), Error>> {
+    fn serve<'a>(self: Rc<Self>, connection: DirectConnection<'a>) -> LocalBoxFuture<'a, Result<(), Error>> {
         Box::pin(async move { self.connection(connection).await })
     }
 }
 
 impl Gateway {
-    async fn connection(&self, connection: DirectConnection) -> Result<(), Error> {
-        let DirectConnection { io, client_id, header, drain, .. } = connection;
+    async fn connection(&self, connection: DirectConnection<'_>) -> Result<(), Error> {
+        let DirectConnection { carrier, client_id, header, drain, .. } = connection;
         // A gateway forwards to its own cluster's endpoints only: what another gateway sends here is transit, and what
         // we send ourselves a loop.
         let known = self.config.inbound.gateways.contains(&client_id);
@@ -64,11 +64,12 @@ impl Gateway {
         let authority = Authority { host, port: header.port };
         let mut snapshots = self.outbound.discover(authority.clone());
         let known = outbound::first(&mut snapshots, DISCOVERY_TIMEOUT).await;
-        let version = match header.protocol {
-            None if known.is_none() => return Err(Error::NoEndpoints(authority.to_string().into())),
-            None => return self.outbound.forward(io, snapshots).await,
-            Some(SessionProtocol::Http1) => Http::Http1,
-            Some(SessionProtocol::Http2) => Http::Http2,
+        let (io, version) = match (carrier, header.protocol) {
+            (_, None) if known.is_none() => return Err(Error::NoEndpoints(authority.to_string().into())),
+            (Carrier::Own(io), None) => return self.outbound.forward(io, snapshots).await,
+            (Carrier::Stream(stream), _) => return self.outbound.forward(stream, snapshots).await,
+            (Carrier::Own(io), Some(SessionProtocol::Http1)) => (io, Http::Http1),
+            (Carrier::Own(io), Some(SessionProtocol::Http2)) => (io, Http::Http2),
         };
         let requests = Rc::new(Requests {
             element: forwarded::element(&self.identity, &client_id, &authority),

@@ -11,7 +11,7 @@ pub mod policies;
 pub mod policy;
 mod tcp;
 
-pub use direct::{DirectConnection, DirectHandler, DirectIo};
+pub use direct::{Carrier, DirectConnection, DirectHandler, DirectIo};
 pub(crate) use metrics::errno;
 
 use crate::accept::Side;
@@ -28,7 +28,7 @@ use futures::future::LocalBoxFuture;
 use mesh_net::{
     ClientHello, Http, OriginalDst, PrefixedIo, Sniffed, client_hello, http as http_preface, sniff,
 };
-use mesh_tls::{MeshTls, TlsStream};
+use mesh_tls::{Alpn, MeshTls, TlsStream};
 use metrics::InboundMetrics;
 use policies::{Policies, PolicyReceiver};
 use policy::{Client, ClientTls, Protocol, ServerPolicy};
@@ -144,7 +144,7 @@ impl Inbound {
         match accepted {
             Accepted::Mesh(mut io) => {
                 io.get_mut().get_mut().attach(tcp.read.clone(), tcp.written.clone());
-                if direct || io.negotiated_transport() {
+                if direct || io.negotiated() != Alpn::None {
                     Box::pin(self.serve_direct(io, client, target))
                 } else {
                     self.serve_port(io, client, target, policy)

@@ -1,5 +1,5 @@
 //! Connections before they have a meaning: sockets and their options, the original destination of a redirected
-//! connection, what protocol its first bytes speak, the transport header, and copying bytes both ways.
+//! connection, what protocol its first bytes speak, the transport header, tunnels, and copying bytes both ways.
 
 mod copy;
 mod detect;
@@ -8,6 +8,7 @@ mod original_dst;
 mod prefixed;
 mod socket;
 mod transport_header;
+mod tunnel;
 
 pub use copy::{CopyError, Direction, End, copy_bidirectional};
 pub use detect::{ClientHello, Http, Parse, Sniffed, client_hello, http, sniff};
@@ -16,3 +17,4 @@ pub use original_dst::OriginalDst;
 pub use prefixed::PrefixedIo;
 pub use socket::{SocketOptions, connect, is_own_address, listen, normalize};
 pub use transport_header::{HeaderError, SessionProtocol, TransportHeader};
+pub use tunnel::{OpenError, Refusal, Tunnel};

@@ -84,6 +84,17 @@ mod wire {
 impl TransportHeader {
     /// The bytes that go before everything else.
     pub fn encode(&self) -> Bytes {
+        let body = self.message();
+        let mut out = BytesMut::with_capacity(PREFACE.len() + 4 + body.len());
+        out.put_slice(PREFACE);
+        // A header is a few hundred bytes.
+        out.put_u32(u32::try_from(body.len()).unwrap_or(u32::MAX));
+        out.put_slice(&body);
+        out.freeze()
+    }
+
+    /// The message alone.
+    pub(crate) fn message(&self) -> Vec<u8> {
         let kind = self.protocol.map(|protocol| match protocol {
             SessionProtocol::Http1 => wire::Kind::Http1(wire::Empty {}),
             SessionProtocol::Http2 => wire::Kind::Http2(wire::Empty {}),
@@ -93,13 +104,7 @@ impl TransportHeader {
             name: self.name.clone().unwrap_or_default(),
             session_protocol: kind.map(|kind| wire::SessionProtocol { kind: Some(kind) }),
         };
-        let body = header.encode_to_vec();
-        let mut out = BytesMut::with_capacity(PREFACE.len() + 4 + body.len());
-        out.put_slice(PREFACE);
-        // A header is a few hundred bytes.
-        out.put_u32(u32::try_from(body.len()).unwrap_or(u32::MAX));
-        out.put_slice(&body);
-        out.freeze()
+        header.encode_to_vec()
     }
 
     /// Reads a header and not one byte more.
@@ -113,6 +118,14 @@ impl TransportHeader {
             return Err(HeaderError::Preface);
         }
         let len = io.read_u32().await? as usize;
+        Self::read_message(io, len).await
+    }
+
+    /// Reads a message of so many bytes.
+    pub(crate) async fn read_message<I: AsyncRead + Unpin>(
+        io: &mut I,
+        len: usize,
+    ) -> Result<Self, HeaderError> {
         if len > MAX_LEN {
             return Err(HeaderError::Length(len));
         }

@@ -24,13 +24,15 @@ const SERVER_SESSIONS: usize = 1024;
 /// Tickets for each connection. A ticket is used once and brings the next one, so that one is enough.
 const TICKETS: usize = 1;
 
-/// What a client offers by ALPN.
+/// What a client offers by ALPN, and what is agreed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Alpn {
     /// Nothing: the protocol inside is known or detected.
     None,
     /// `transport.l5d.io/v1`: the connection begins with a transport header.
     Transport,
+    /// [`headers::TUNNEL_ALPN`]: the connection carries one stream after the other. A client offers a transport header too.
+    Tunnel,
 }
 
 /// A key and the request to send to the identity service for it.
@@ -65,6 +67,7 @@ struct Leaf {
 struct Configs {
     client: Arc<ClientConfig>,
     client_transport: Arc<ClientConfig>,
+    client_tunnel: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
 }
 
@@ -152,7 +155,7 @@ impl MeshTls {
     /// [`Error::NoCertificate`] before the first certificate.
     pub fn connector(&self, alpn: Alpn) -> Result<Connector, Error> {
         let state = self.state.load();
-        Ok(Connector(Arc::clone(state.client(alpn)?)))
+        Ok(Connector { config: Arc::clone(state.client(alpn)?), generation: state.generation })
     }
 
     /// A client that presents the certificate, and resumes the sessions of one place. These must always be used with the
@@ -162,7 +165,8 @@ impl MeshTls {
     /// [`Error::NoCertificate`] before the first certificate.
     pub fn connector_to(&self, sessions: &Sessions, alpn: Alpn) -> Result<Connector, Error> {
         let state = self.state.load();
-        Ok(Connector(sessions.config(state.generation, state.client(alpn)?)))
+        let config = sessions.config(state.generation, state.client(alpn)?);
+        Ok(Connector { config, generation: state.generation })
     }
 
     /// A client that presents the certificate if there is one, for control-plane connections.
@@ -179,12 +183,15 @@ impl MeshTls {
     pub fn acceptor(&self) -> Result<Acceptor, Error> {
         let state = self.state.load();
         let ready = state.ready.as_ref().ok_or(Error::NoCertificate)?;
-        Ok(Acceptor(Arc::clone(&ready.server)))
+        Ok(Acceptor { config: Arc::clone(&ready.server), generation: state.generation })
     }
 }
 
 /// Opens connections with the credentials that were in force when it was made.
-pub struct Connector(pub(crate) Arc<ClientConfig>);
+pub struct Connector {
+    pub(crate) config: Arc<ClientConfig>,
+    generation: u64,
+}
 
 impl Connector {
     /// Shakes hands with a server, which must prove that it is `name`. Our last words go with the first bytes that are sent,
@@ -197,13 +204,16 @@ impl Connector {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let connection =
-            UnbufferedClientConnection::new(Arc::clone(&self.0), name).map_err(io::Error::other)?;
-        TlsStream::handshake(io, Session::Client(Box::new(connection))).await
+            UnbufferedClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
+        TlsStream::handshake(io, Session::Client(Box::new(connection)), self.generation).await
     }
 }
 
 /// Takes connections with the credentials that were in force when it was made.
-pub struct Acceptor(Arc<ServerConfig>);
+pub struct Acceptor {
+    config: Arc<ServerConfig>,
+    generation: u64,
+}
 
 impl Acceptor {
     /// Shakes hands with a client.
@@ -214,8 +224,9 @@ impl Acceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let connection = UnbufferedServerConnection::new(Arc::clone(&self.0)).map_err(io::Error::other)?;
-        TlsStream::handshake(io, Session::Server(Box::new(connection))).await
+        let connection =
+            UnbufferedServerConnection::new(Arc::clone(&self.config)).map_err(io::Error::other)?;
+        TlsStream::handshake(io, Session::Server(Box::new(connection)), self.generation).await
     }
 }
 
@@ -261,6 +272,7 @@ impl State {
             Some(leaf) => Some(Configs {
                 client: client(Some(leaf), &[])?,
                 client_transport: client(Some(leaf), &[headers::TRANSPORT_ALPN])?,
+                client_tunnel: client(Some(leaf), &[headers::TUNNEL_ALPN, headers::TRANSPORT_ALPN])?,
                 server: server_config(&bundle, leaf)?,
             }),
         };
@@ -272,6 +284,7 @@ impl State {
         Ok(match alpn {
             Alpn::None => &ready.client,
             Alpn::Transport => &ready.client_transport,
+            Alpn::Tunnel => &ready.client_tunnel,
         })
     }
 }
@@ -295,7 +308,8 @@ fn server_config(bundle: &TrustBundle, leaf: &Leaf) -> Result<Arc<ServerConfig>,
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(verifier)
         .with_single_cert(leaf.chain.clone(), leaf.private_key())?;
-    config.alpn_protocols = vec![headers::TRANSPORT_ALPN.to_vec()];
+    // The server's order decides.
+    config.alpn_protocols = vec![headers::TUNNEL_ALPN.to_vec(), headers::TRANSPORT_ALPN.to_vec()];
     config.session_storage = ServerSessionMemoryCache::new(SERVER_SESSIONS);
     config.send_tls13_tickets = TICKETS;
     Ok(Arc::new(config))

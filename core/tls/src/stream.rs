@@ -6,7 +6,7 @@ mod incoming;
 mod outgoing;
 mod session;
 
-use crate::{CertificateInfo, certificate_info};
+use crate::{Alpn, CertificateInfo, certificate_info};
 use incoming::Incoming;
 use mesh_types::{Identity, headers};
 use outgoing::Outgoing;
@@ -31,6 +31,7 @@ const MAX_WRITE: usize = 64 << 10;
 pub struct TlsStream<IO> {
     io: IO,
     session: Session,
+    generation: u64,
     incoming: Incoming,
     /// Decrypted bytes that nobody had room for.
     plain: Vec<u8>,
@@ -78,9 +79,18 @@ impl<IO> TlsStream<IO> {
         certificate_info(self.peer_leaf()?).ok()
     }
 
-    /// Whether both sides agreed on a transport header.
-    pub fn negotiated_transport(&self) -> bool {
-        self.session.common().alpn_protocol() == Some(headers::TRANSPORT_ALPN)
+    /// What both sides agreed on.
+    pub fn negotiated(&self) -> Alpn {
+        match self.session.common().alpn_protocol() {
+            Some(headers::TRANSPORT_ALPN) => Alpn::Transport,
+            Some(headers::TUNNEL_ALPN) => Alpn::Tunnel,
+            _ => Alpn::None,
+        }
+    }
+
+    /// The generation of our credentials that the handshake was made with ([`crate::MeshTls::generation`]).
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Whether the handshake resumed an earlier session.
@@ -105,10 +115,11 @@ impl<IO> TlsStream<IO> {
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
     /// Shakes hands. The last words of it may stay here until the first flush.
-    pub(crate) async fn handshake(io: IO, session: Session) -> io::Result<Self> {
+    pub(crate) async fn handshake(io: IO, session: Session, generation: u64) -> io::Result<Self> {
         let mut stream = Self {
             io,
             session,
+            generation,
             incoming: Incoming::default(),
             plain: Vec::new(),
             plain_taken: 0,

@@ -46,3 +46,6 @@ pub const BROKEN: &str = "broken";
 
 /// ALPN protocol of connections that begin with a transport header.
 pub const TRANSPORT_ALPN: &[u8] = b"transport.l5d.io/v1";
+/// ALPN protocol of connections that carry one stream of bytes after the other (`mesh_net::Tunnel`). Ours; other proxies
+/// take the transport header that is offered beside it.
+pub const TUNNEL_ALPN: &[u8] = b"tunnel.isthmus.dev/v1";

@@ -166,6 +166,22 @@ async fn a_client_falls_over_to_another_tier_when_the_gateway_has_nobody() {
 }
 
 #[tokio::test]
+async fn so_does_a_connection_of_bytes() {
+    let clusters = Clusters::new(app::tcp(false).await).await;
+    let spare = "spare.shop.svc.cluster.local:80";
+    let destinations = &clusters.mesh.destinations;
+    destinations.set_endpoints(spare, vec![endpoint(app::tcp(false).await)]).await;
+    destinations.set_policy(&VIRTUAL.to_string(), tiers(&[MIRROR, spare])).await;
+    destinations.set_policy(EXPORTED, opaque(EXPORTED)).await;
+    destinations.set_endpoints(EXPORTED, vec![]).await;
+    let mut stream = clusters.client.out().await;
+    stream.write_all(b"bytes").await.unwrap();
+    stream.shutdown().await.unwrap();
+    assert_eq!(read_all(&mut stream).await, "bytes");
+    clusters.gateway.until_metric("inbound_tcp_errors_total", &["error=\"failfast\""]).await;
+}
+
+#[tokio::test]
 async fn names_outside_of_the_cluster_and_other_gateways_are_refused() {
     let clusters = Clusters::new(app::http().await).await;
     let header = |name: &str| TransportHeader {

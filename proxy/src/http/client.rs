@@ -1,13 +1,15 @@
-//! Connections to one place: an idle stack of HTTP/1 connections and a set of HTTP/2 connections counted by streams. A
-//! worker has one [`Connections`] for each endpoint ([`Pool`]), and one for each address of the application.
+//! Connections to one place: an idle stack of HTTP/1 connections, a set of HTTP/2 connections counted by streams, and for
+//! endpoints an idle stack of connections that carry bytes. A worker has one [`Connections`] for each endpoint ([`Pool`]), and one for each address of the application.
 
 mod endpoint;
 mod http1;
 mod http2;
 mod io;
+mod tunnels;
 
 pub use endpoint::{Pool, ToEndpoint};
 pub use io::PeerIo;
+pub use tunnels::BytesIo;
 
 use crate::body::Body;
 use crate::error::{Cause, Error};
@@ -56,6 +58,11 @@ pub trait Connect: 'static {
         session: Option<SessionProtocol>,
         admission: Option<Admission>,
     ) -> impl Future<Output = Result<Self::Io, Error>>;
+
+    /// Closes what else is kept and was not used since `oldest`; says whether any is left.
+    fn close_idle(&self, _oldest: Option<Instant>) -> bool {
+        false
+    }
 }
 
 /// How the connections to a place are treated.
@@ -127,7 +134,8 @@ impl<C: Connect> Connections<C> {
         let mut idle = self.idle.borrow_mut();
         let oldest = self.oldest();
         idle.retain(|i| i.is_usable(oldest));
-        !idle.is_empty() || !http2.is_empty()
+        let others = self.to.close_idle(oldest);
+        !idle.is_empty() || !http2.is_empty() || others
     }
 
     /// When an idle connection must have been used to be kept.

@@ -5,7 +5,7 @@ use super::discovery::SnapshotReceiver;
 use super::policy::{Opaque, Protocol, Refusal, Snapshot};
 use super::{DISCOVERY_TIMEOUT, Outbound, first, forbidden};
 use crate::error::Error;
-use crate::http::client::PeerIo;
+use crate::http::client::BytesIo;
 use futures::future::LocalBoxFuture;
 use mesh_net::copy_bidirectional;
 use smallvec::SmallVec;
@@ -52,7 +52,7 @@ impl Outbound {
     }
 
     /// Connects to one endpoint of a route after the other until one answers.
-    pub(super) async fn connect(&self, route: &Opaque, for_: Use) -> Result<(PeerIo, Ticket), Error> {
+    pub(super) async fn connect(&self, route: &Opaque, for_: Use) -> Result<(BytesIo, Ticket), Error> {
         if let Some(refusal) = route.refusal(rand::random()) {
             return Err(refusal.clone().into());
         }
@@ -71,6 +71,7 @@ impl Outbound {
                     ticket.settle(Outcome::SUCCESS, now);
                     return Ok((io, ticket));
                 }
+                Err(error) if !error.retry_safe() => return Err(error),
                 Err(error) => {
                     tried.push(ticket.peer().endpoint.addr);
                     failed = Some(error);

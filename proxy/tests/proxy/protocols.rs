@@ -4,6 +4,7 @@ mod early;
 mod http1;
 mod http2;
 pub(crate) mod tcp;
+mod tunnel;
 
 use crate::destinations::service;
 use crate::harness::{Mesh, Proxy, Setup};

@@ -58,15 +58,15 @@ async fn pair(
     tokio::try_join!(accepting, dialling).map_err(|error: std::io::Error| error.to_string())
 }
 
-/// Answers with the client identity and whether the transport protocol was agreed on, as the server saw them.
+/// Answers with the client identity and what was agreed on, as the server saw them.
 async fn connect(
     client: &MeshTls,
     server: &MeshTls,
     expect: &str,
     alpn: Alpn,
-) -> Result<(Option<Identity>, bool), String> {
+) -> Result<(Option<Identity>, Alpn), String> {
     let (server, _client) = pair(&client.connector(alpn).unwrap(), server, expect).await?;
-    Ok((server.peer_identity(), server.negotiated_transport()))
+    Ok((server.peer_identity(), server.negotiated()))
 }
 
 /// Connects with the sessions of earlier connections; says whether one was resumed. Both sides must agree on it, and know
@@ -77,7 +77,7 @@ async fn resumes(sessions: &Sessions, client: &MeshTls, server: &MeshTls) -> boo
     let (accepted, connected) = pair(&connector, server, name).await.unwrap();
     assert_eq!(accepted.peer_identity().as_ref(), Some(client.identity()));
     assert_eq!(connected.peer_identity().as_ref(), Some(server.identity()));
-    assert!(accepted.negotiated_transport() && connected.negotiated_transport());
+    assert_eq!((accepted.negotiated(), connected.negotiated()), (Alpn::Transport, Alpn::Transport));
     assert_eq!(accepted.is_resumed(), connected.is_resumed());
     connected.is_resumed()
 }
@@ -86,10 +86,10 @@ async fn resumes(sessions: &Sessions, client: &MeshTls, server: &MeshTls) -> boo
 async fn both_sides_learn_each_others_identity() {
     let ca = Ca::new();
     let (web, db) = (ca.proxy("web.shop"), ca.proxy("db.shop"));
-    let seen = connect(&web, &db, "db.shop", Alpn::None).await.unwrap();
-    assert_eq!(seen, (Some("web.shop".parse().unwrap()), false));
-    let seen = connect(&web, &db, "db.shop", Alpn::Transport).await.unwrap();
-    assert_eq!(seen, (Some("web.shop".parse().unwrap()), true));
+    for alpn in [Alpn::None, Alpn::Transport, Alpn::Tunnel] {
+        let seen = connect(&web, &db, "db.shop", alpn).await.unwrap();
+        assert_eq!(seen, (Some("web.shop".parse().unwrap()), alpn));
+    }
 }
 
 #[tokio::test]
@@ -214,4 +214,22 @@ fn aes_of_128_bits_is_first_where_the_processor_has_it() {
     };
     assert_eq!(first, wanted);
     assert_eq!(mesh_provider().cipher_suites.len(), provider().cipher_suites.len());
+}
+
+#[tokio::test]
+async fn who_knows_no_tunnels_is_met_with_a_transport_header() {
+    let ca = Ca::new();
+    let (web, db) = (ca.proxy("web.shop"), ca.proxy("db.shop"));
+    let mut acceptor = db.acceptor().unwrap();
+    Arc::make_mut(&mut acceptor.config).alpn_protocols = vec![headers::TRANSPORT_ALPN.to_vec()];
+    let (a, b) = tokio::io::duplex(1 << 16);
+    let connector = web.connector(Alpn::Tunnel).unwrap();
+    let name = crate::server_name("db.shop").unwrap();
+    let dialling = async {
+        let mut client = connector.connect(name, a).await.unwrap();
+        client.flush().await.unwrap();
+        client
+    };
+    let (client, server) = tokio::join!(dialling, acceptor.accept(b));
+    assert_eq!((client.negotiated(), server.unwrap().negotiated()), (Alpn::Transport, Alpn::Transport));
 }

@@ -163,7 +163,7 @@ async fn a_stream_at_rest_has_no_buffers() {
 #[tokio::test]
 async fn another_implementation_renews_its_keys_in_the_middle() {
     let (connector, acceptor) = ends();
-    let theirs = tokio_rustls::TlsConnector::from(connector.0);
+    let theirs = tokio_rustls::TlsConnector::from(connector.config);
     let (a, b) = duplex(1 << 16);
     let dialling = async {
         let mut client = theirs.connect(server_name(SERVER).unwrap(), a).await.unwrap();

@@ -1,17 +1,20 @@
 //! Connections to an endpoint: through [`Connector`], with what its health learns from that.
 
-use super::io::{Connector, PeerIo, Settings};
+use super::io::{self, Connector, PeerIo, Settings};
+use super::tunnels::{BytesIo, Stream, Tunnels};
 use super::{Connect, Connections, Terms};
 use crate::error::Error;
 use crate::outbound::endpoint::{Health, Hint, Transport};
 use crate::outbound::metrics::EndpointMetrics;
 use mesh_balance::Admission;
-use mesh_net::SessionProtocol;
+use mesh_net::{OpenError, Refusal, SessionProtocol, TransportHeader, Tunnel};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt as _;
+use tokio::time::timeout;
 
 /// HTTP/2 connections to one endpoint.
 const MAX_HTTP2_CONNECTIONS: usize = 4;
@@ -20,6 +23,10 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::fro
 /// Keep-alive of connections to gateways, whatever discovery sets above it: between clusters, packets vanish without a
 /// word, and there are few such connections.
 const GATEWAY_KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(2));
+
+/// How long an endpoint that was just connected to may take to say whether a stream is opened: a gateway may have to wait for
+/// discovery and for an endpoint of its own first.
+const ANSWER: Duration = Duration::from_secs(15);
 
 /// The connections of one worker to one endpoint.
 pub type Pool = Connections<ToEndpoint>;
@@ -30,6 +37,7 @@ pub struct ToEndpoint {
     health: Arc<Health>,
     connector: Connector,
     terms: Terms,
+    tunnels: Tunnels,
 }
 
 impl Pool {
@@ -41,7 +49,8 @@ impl Pool {
         metrics: Rc<EndpointMetrics>,
     ) -> Rc<Self> {
         let terms = terms(&transport, &settings);
-        Self::to(ToEndpoint { transport, health, connector: Connector::new(settings, metrics), terms })
+        let connector = Connector::new(settings, metrics);
+        Self::to(ToEndpoint { transport, health, connector, terms, tunnels: Tunnels::default() })
     }
 
     /// How the endpoint is reached.
@@ -49,20 +58,90 @@ impl Pool {
         &self.to.transport
     }
 
-    /// Opens a connection for bytes.
+    /// Opens a connection for bytes: a stream on a tunnel, where the endpoint's proxy takes one.
     ///
     /// # Errors
     /// Why there is none.
-    pub(crate) async fn open(&self) -> Result<PeerIo, Error> {
-        self.to.connect(None, Some(Admission::Normal)).await
+    pub(crate) async fn open(self: &Rc<Self>) -> Result<BytesIo, Error> {
+        if let Some(header) = io::header(&self.to.transport, None)
+            && let Some(result) = self.reopen(&header).await
+        {
+            self.to.judge(&result, Admission::Normal);
+            return result;
+        }
+        self.open_new(Admission::Normal).await
     }
 
-    /// Tries to connect to an endpoint that failed, so that no request has to. Keeps the connection if `keep`. Says whether
-    /// it worked.
-    pub(crate) async fn warm(self: &Rc<Self>, keep: bool) -> bool {
+    /// As [`open`](Self::open), on a new connection.
+    async fn open_new(self: &Rc<Self>, admission: Admission) -> Result<BytesIo, Error> {
+        let Some(header) = io::header(&self.to.transport, None) else {
+            return Ok(BytesIo::Own(self.to.connect(None, Some(admission)).await?));
+        };
+        let result = self.open_first(&header).await;
+        self.to.judge(&result, admission);
+        result
+    }
+
+    /// Opens a stream on a connection at rest; `None` where there is none that can be used. No byte is lost with those that
+    /// turn out not to.
+    async fn reopen(self: &Rc<Self>, header: &TransportHeader) -> Option<Result<BytesIo, Error>> {
+        let to = &self.to;
+        let settings = to.connector.settings();
+        let generation = settings.tls.generation();
+        loop {
+            let mut tunnel = to.tunnels.take(self.oldest(), generation)?;
+            match timeout(settings.connect_timeout, tunnel.open(header)).await {
+                Ok(Ok(())) => return Some(Ok(BytesIo::Stream(Stream::new(tunnel, self)))),
+                Ok(Err(OpenError::Io(error))) => {
+                    tracing::debug!(endpoint = %to.transport.dial, %error, "a tunnel was not open any more");
+                }
+                Ok(Err(OpenError::Refused { refusal, reason })) => {
+                    self.keep_tunnel(tunnel);
+                    return Some(Err(to.refused(refusal, reason)));
+                }
+                // The peer is slow, or gone without a word, and then the others lead nowhere either.
+                Err(_) => {
+                    to.tunnels.clear();
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Opens a stream on a new connection.
+    async fn open_first(self: &Rc<Self>, header: &TransportHeader) -> Result<BytesIo, Error> {
+        let to = &self.to;
+        let addr = to.transport.dial;
+        let (io, is_tunnel) = to.connector.connect_for_bytes(&to.transport, header).await?;
+        if !is_tunnel {
+            return Ok(BytesIo::Own(io));
+        }
+        let mut tunnel = Tunnel::new(io);
+        let opened = timeout(ANSWER, tunnel.open(header)).await;
+        match opened.map_err(|_| Error::ConnectTimeout { addr, after: ANSWER })? {
+            Ok(()) => Ok(BytesIo::Stream(Stream::new(tunnel, self))),
+            Err(OpenError::Io(source)) => Err(Error::Connect { addr, source }),
+            Err(OpenError::Refused { refusal, reason }) => {
+                self.keep_tunnel(tunnel);
+                Err(to.refused(refusal, reason))
+            }
+        }
+    }
+
+    /// Takes back a connection at rest.
+    pub(super) fn keep_tunnel(&self, tunnel: Tunnel<PeerIo>) {
+        self.to.tunnels.keep(tunnel, self.to.terms.max_idle);
+    }
+
+    /// Tries to connect to an endpoint that failed, so that no request, and no connection for bytes, has to. Keeps the
+    /// connection if it is for requests. Says whether it worked.
+    pub(crate) async fn warm(self: &Rc<Self>, for_requests: bool) -> bool {
+        if !for_requests {
+            let Ok(mut io) = self.open_new(Admission::Trial).await else { return false };
+            return io.flush().await.is_ok();
+        }
         // It is a new connection in any case: one that is open already says nothing about those to come.
-        let full = self.http2.borrow().len() >= self.to.terms().max_http2;
-        if !keep || full {
+        if self.http2.borrow().len() >= self.to.terms().max_http2 {
             let Ok(mut io) = self.to.connect(None, Some(Admission::Trial)).await else { return false };
             return io.flush().await.is_ok();
         }
@@ -98,10 +177,24 @@ impl Connect for ToEndpoint {
         // What is treated as bytes is not announced as anything else.
         let session = session.filter(|_| self.transport.hint != Hint::Opaque);
         let result = self.connector.connect(&self.transport, session).await;
-        let Some(admission) = admission else { return result };
+        if let Some(admission) = admission {
+            self.judge(&result, admission);
+        }
+        result
+    }
+
+    fn close_idle(&self, oldest: Option<Instant>) -> bool {
+        self.tunnels.close_idle(oldest, self.connector.settings().tls.generation())
+    }
+}
+
+impl ToEndpoint {
+    /// What the endpoint's health learns from connecting to it.
+    fn judge<T>(&self, result: &Result<T, Error>, admission: Admission) {
         let now = Instant::now();
-        match &result {
-            Ok(_) => {
+        match result {
+            // Who forbids something answers.
+            Ok(_) | Err(Error::Forbidden(_)) => {
                 self.health.connected(admission, now);
             }
             Err(error) if admission == Admission::Normal && error.is_shortage() => {
@@ -113,7 +206,18 @@ impl Connect for ToEndpoint {
                 }
             }
         }
-        result
+    }
+
+    /// The refusal of a stream, as an error of the connection that it stands for.
+    fn refused(&self, refusal: Refusal, reason: String) -> Error {
+        let addr = self.transport.dial;
+        match refusal {
+            Refusal::Unreachable => {
+                let source = std::io::Error::new(ErrorKind::ConnectionRefused, reason);
+                Error::Connect { addr, source }
+            }
+            Refusal::Forbidden => Error::Forbidden(format!("{addr}: {reason}").into()),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::outbound::metrics::{EndpointMetrics, OpenConnection};
 use mesh_net::{SessionProtocol, SocketOptions, TransportHeader};
 use mesh_tls::{Alpn, MeshTls, Sessions, TlsStream};
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -60,11 +61,29 @@ pub(super) struct Connector {
     settings: Rc<Settings>,
     metrics: Rc<EndpointMetrics>,
     sessions: Sessions,
+    /// Those of connections that a tunnel was offered for.
+    tunnel_sessions: Sessions,
 }
 
 impl PeerIo {
     fn new(io: Io, metrics: &EndpointMetrics) -> Self {
         Self { io, open: metrics.connected() }
+    }
+
+    /// What both sides agreed on.
+    pub(super) fn negotiated(&self) -> Alpn {
+        match &self.io {
+            Io::Plain(_) => Alpn::None,
+            Io::Tls(io) => io.negotiated(),
+        }
+    }
+
+    /// The generation of our credentials that the connection was made with, under TLS.
+    pub(super) fn generation(&self) -> Option<u64> {
+        match &self.io {
+            Io::Plain(_) => None,
+            Io::Tls(io) => Some(io.generation()),
+        }
     }
 
     /// Remembers how reading or writing failed.
@@ -78,7 +97,12 @@ impl PeerIo {
 
 impl Connector {
     pub(super) fn new(settings: Rc<Settings>, metrics: Rc<EndpointMetrics>) -> Self {
-        Self { settings, metrics, sessions: Sessions::default() }
+        Self { settings, metrics, sessions: Sessions::default(), tunnel_sessions: Sessions::default() }
+    }
+
+    /// What connections are made with.
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Connects; `session` is what the transport header says is inside.
@@ -87,6 +111,30 @@ impl Connector {
         to: &Transport,
         session: Option<SessionProtocol>,
     ) -> Result<PeerIo, Error> {
+        let alpn = if to.header.is_some() { Alpn::Transport } else { Alpn::None };
+        let mut io = self.secured(to, alpn, &self.sessions).await?;
+        if let Some(header) = header(to, session) {
+            announce(&mut io, &header, to.dial).await?;
+        }
+        Ok(io)
+    }
+
+    /// Connects to where a transport header is taken, for bytes. Says whether it is a tunnel, to be opened; otherwise `header`
+    /// has been sent.
+    pub(super) async fn connect_for_bytes(
+        &self,
+        to: &Transport,
+        header: &TransportHeader,
+    ) -> Result<(PeerIo, bool), Error> {
+        let mut io = self.secured(to, Alpn::Tunnel, &self.tunnel_sessions).await?;
+        if io.negotiated() == Alpn::Tunnel {
+            return Ok((io, true));
+        }
+        announce(&mut io, header, to.dial).await?;
+        Ok((io, false))
+    }
+
+    async fn secured(&self, to: &Transport, alpn: Alpn, sessions: &Sessions) -> Result<PeerIo, Error> {
         let addr = to.dial;
         let mut options = self.settings.sockets;
         if to.authority.is_some() {
@@ -97,24 +145,26 @@ impl Connector {
         let io = Metered::new(tcp, self.metrics.read.clone(), self.metrics.written.clone());
         let Some((_, name)) = &to.tls else { return Ok(PeerIo::new(Io::Plain(io), &self.metrics)) };
         let failed = |reason: String| Error::Tls { addr, reason };
-        let alpn = if to.header.is_some() { Alpn::Transport } else { Alpn::None };
-        let connector = self
-            .settings
-            .tls
-            .connector_to(&self.sessions, alpn)
-            .map_err(|error| failed(error.to_string()))?;
+        let connector =
+            self.settings.tls.connector_to(sessions, alpn).map_err(|error| failed(error.to_string()))?;
         let limit = self.settings.connect_timeout + TLS_ALLOWANCE;
-        let mut io = timeout(limit, connector.connect(name.clone(), io))
+        let io = timeout(limit, connector.connect(name.clone(), io))
             .await
             .map_err(|_| Error::ConnectTimeout { addr, after: limit })?
             .map_err(|error| failed(error.to_string()))?;
-        if let Some((port, name)) = &to.header {
-            let header = TransportHeader { port: *port, name: name.clone(), protocol: session };
-            // It goes out with the first bytes.
-            io.write_all(&header.encode()).await.map_err(|source| Error::Connect { addr, source })?;
-        }
         Ok(PeerIo::new(Io::Tls(Box::new(io)), &self.metrics))
     }
+}
+
+/// What is said to an endpoint that is reached under TLS and takes a transport header.
+pub(super) fn header(to: &Transport, session: Option<SessionProtocol>) -> Option<TransportHeader> {
+    let (port, name) = to.header.as_ref().filter(|_| to.tls.is_some())?;
+    Some(TransportHeader { port: *port, name: name.clone(), protocol: session })
+}
+
+/// Sends the header with the first bytes.
+async fn announce(io: &mut PeerIo, header: &TransportHeader, addr: SocketAddr) -> Result<(), Error> {
+    io.write_all(&header.encode()).await.map_err(|source| Error::Connect { addr, source })
 }
 
 impl AsyncRead for PeerIo {

@@ -1,0 +1,196 @@
+//! Connections of bytes between two of our proxies: streams on connections that are kept.
+
+use crate::app;
+use crate::control::{anyone, detect, identities, server};
+use crate::destinations::{meshed, opaque};
+use crate::harness::{LIMIT, Mesh, Proxy, SERVER, Setup, read_all};
+use crate::outbound::{VIRTUAL, WEB, client, through};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A client's proxy and a server's in front of `app`, which speaks bytes.
+async fn opaque_pair(app: SocketAddr) -> (Proxy, Proxy) {
+    let mesh = Mesh::new().await;
+    let server = mesh.proxy(Setup { app, ..Setup::default() }).await;
+    mesh.destinations.set_policy(VIRTUAL, opaque(WEB)).await;
+    mesh.destinations.set_endpoints(WEB, vec![through(&server, app)]).await;
+    (client(&mesh).await, server)
+}
+
+/// One connection: says `what`, and gives what comes back.
+async fn exchange(client: &Proxy, what: &str) -> String {
+    let mut io = client.out().await;
+    io.write_all(what.as_bytes()).await.unwrap();
+    io.shutdown().await.unwrap();
+    read_all(&mut io).await
+}
+
+/// Waits until so many streams have come to `server` on so many connections.
+async fn carried(server: &Proxy, streams: usize, connections: usize) {
+    let metric = "inbound_tcp_transport_header_connections_total";
+    server.until_metric(metric, &[&format!("}} {streams}")]).await;
+    let opened = ["direction=\"inbound\"", "peer=\"src\"", "tls=\"true\"", &format!("}} {connections}")];
+    server.until_metric("tcp_open_total", &opened).await;
+}
+
+/// How many mutually authenticated connections `server` has accepted.
+async fn accepted(server: &Proxy) -> String {
+    let (_, metrics) = server.admin("/metrics").await;
+    let parts = ["tcp_open_total{", "direction=\"inbound\"", "peer=\"src\"", "tls=\"true\""];
+    let mut lines = metrics.lines().filter(|line| parts.iter().all(|part| line.contains(part)));
+    lines.next().and_then(|line| line.rsplit(' ').next()).unwrap().to_owned()
+}
+
+/// An address where nobody listens, that stays free.
+fn nobody() -> (socket2::Socket, SocketAddr) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([0, 0, 0, 0], 0)).into()).unwrap();
+    let port = socket.local_addr().unwrap().as_socket().unwrap().port();
+    (socket, SocketAddr::from(([127, 0, 0, 1], port)))
+}
+
+#[tokio::test]
+async fn connections_that_follow_each_other_share_one_between_the_proxies() {
+    let (client, server) = opaque_pair(app::tcp(false).await).await;
+    for n in 1..=3 {
+        let said = "x".repeat(n * 40_000);
+        assert!(exchange(&client, &said).await == said);
+        carried(&server, n, 1).await;
+    }
+}
+
+#[tokio::test]
+async fn connections_at_the_same_time_do_not_wait_for_each_other() {
+    let (client, server) = opaque_pair(app::tcp(true).await).await;
+    let mut all = Vec::new();
+    for _ in 0..3 {
+        let mut io = client.out().await;
+        let mut six = [0; 6];
+        io.read_exact(&mut six).await.unwrap();
+        assert_eq!(&six, b"hello ");
+        all.push(io);
+    }
+    carried(&server, 3, 3).await;
+    for mut io in all {
+        io.shutdown().await.unwrap();
+        assert_eq!(read_all(&mut io).await, "");
+    }
+    assert_eq!(exchange(&client, "again").await, "hello again");
+    carried(&server, 4, 3).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_takes_no_other_with_it() {
+    let (listener, app) = app::bind().await;
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut byte = [0];
+            if stream.read_exact(&mut byte).await.is_ok() && byte == *b"!" {
+                stream.set_zero_linger().unwrap();
+                continue;
+            }
+            let _ = stream.write_all(&byte).await;
+        }
+    });
+    let (client, server) = opaque_pair(app).await;
+    assert_eq!(exchange(&client, "a").await, "a");
+    assert_eq!(exchange(&client, "!").await, "");
+    assert_eq!(exchange(&client, "b").await, "b");
+    carried(&server, 3, 2).await;
+}
+
+#[tokio::test]
+async fn where_an_application_does_not_listen_another_endpoint_is_tried() {
+    let app = app::tcp(false).await;
+    let (_kept, dead) = nobody();
+    let mesh = Mesh::new().await;
+    let servers = [mesh.proxy(Setup { app: dead, ..Setup::default() }).await];
+    let well = mesh.proxy(Setup { app, ..Setup::default() }).await;
+    mesh.destinations.set_policy(VIRTUAL, opaque(WEB)).await;
+    let endpoints = vec![through(&servers[0], dead), through(&well, app)];
+    mesh.destinations.set_endpoints(WEB, endpoints).await;
+    let client = client(&mesh).await;
+    for _ in 0..20 {
+        assert_eq!(exchange(&client, "bytes").await, "bytes");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_may_not_is_told_and_the_connection_stays() {
+    let app = app::tcp(false).await;
+    let (client, server_proxy) = opaque_pair(app).await;
+    assert_eq!(exchange(&client, "bytes").await, "bytes");
+    let policy = &server_proxy.mesh.policy;
+    policy.set(app.port(), server(detect(vec![]), vec![identities(&["somebody.else"])])).await;
+    server_proxy.until("closed", || async { exchange(&client, "bytes").await.is_empty() }).await;
+    server_proxy.until_metric("inbound_tcp_errors_total", &["error=\"forbidden\""]).await;
+    client.until_metric("outbound_tcp_errors_total", &["error=\"forbidden\""]).await;
+    // The change may have cut a stream.
+    let before = accepted(&server_proxy).await;
+    assert_eq!(exchange(&client, "bytes").await, "");
+    policy.set(app.port(), server(detect(vec![]), vec![anyone()])).await;
+    server_proxy.until("let in again", || async { exchange(&client, "bytes").await == "bytes" }).await;
+    assert_eq!(accepted(&server_proxy).await, before);
+}
+
+#[tokio::test]
+async fn a_server_that_stops_does_not_wait_for_connections_at_rest() {
+    let (client, server) = opaque_pair(app::tcp(false).await).await;
+    assert_eq!(exchange(&client, "bytes").await, "bytes");
+    server.begin_stop();
+    server.stopped().await.unwrap();
+    client.until_metric("tcp_open_connections", &["peer=\"dst\"", "} 0"]).await;
+}
+
+#[tokio::test]
+async fn new_trust_is_asked_for_by_a_new_connection() {
+    let app = app::tcp(false).await;
+    let (client, server) = opaque_pair(app).await;
+    assert_eq!(exchange(&client, "bytes").await, "bytes");
+    carried(&server, 1, 1).await;
+    let mesh = Arc::clone(&server.mesh);
+    let both = format!("{}{}", mesh.trust.root.cert_pem(), crate::harness::Trust::new().root.cert_pem());
+    let new = mesh_tls::TrustBundle::from_pem(&both).unwrap().sha256().to_owned();
+    mesh.anchors.bundle.send_replace(both);
+    for proxy in [&client, &server] {
+        proxy.until("trusting", || async { proxy.admin("/env.json").await.1.contains(&new) }).await;
+    }
+    assert_eq!(exchange(&client, "bytes").await, "bytes");
+    carried(&server, 2, 2).await;
+}
+
+#[tokio::test]
+async fn a_connection_from_which_nothing_comes_any_more_loses_nothing() {
+    let app = app::tcp(false).await;
+    let mesh = Mesh::new().await;
+    let server = mesh.proxy(Setup { app, ..Setup::default() }).await;
+    mesh.destinations.set_policy(VIRTUAL, opaque(WEB)).await;
+    // Passes connections on to the server's proxy; the first one stands still when told to.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let relay = listener.local_addr().unwrap();
+    let (accepted, stop) = (Arc::new(AtomicUsize::new(0)), tokio::sync::watch::Sender::new(false));
+    let (count, stopped, to) = (Arc::clone(&accepted), stop.subscribe(), server.direct_addr());
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let (first, mut stopped) = (count.fetch_add(1, SeqCst) == 0, stopped.clone());
+            tokio::spawn(async move {
+                let mut far = TcpStream::connect(to).await.unwrap();
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
+                    _ = stopped.wait_for(|stop| *stop), if first => {}
+                }
+                std::future::pending::<()>().await;
+            });
+        }
+    });
+    let endpoint = meshed(SocketAddr::new(relay.ip(), app.port()), SERVER, relay.port());
+    mesh.destinations.set_endpoints(WEB, vec![endpoint]).await;
+    let client = client(&mesh).await;
+    assert_eq!(exchange(&client, "bytes").await, "bytes");
+    stop.send_replace(true);
+    assert_eq!(tokio::time::timeout(LIMIT, exchange(&client, "more")).await.unwrap(), "more");
+    assert_eq!(accepted.load(SeqCst), 2);
+}
