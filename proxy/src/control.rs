@@ -1,6 +1,7 @@
-//! Channels to the control plane: one HTTP/2 connection per service, made again whenever it is lost, that generated
-//! gRPC clients send their requests through. Used by discovery and by the identity client.
+//! Channels to the control plane: one HTTP/2 connection per service, made again whenever it is lost and wanted, that
+//! generated gRPC clients send their requests through. Used by discovery and by the identity client.
 
+mod connecting;
 mod connection;
 mod dns;
 mod metrics;
@@ -9,7 +10,8 @@ pub use connection::Received;
 pub use dns::{Dns, DnsError};
 
 use crate::config::ControlAddr;
-use connection::{Connection, Unanswered};
+use connecting::Shared;
+use connection::Unanswered;
 use http::uri::{Authority as UriAuthority, Scheme, Uri};
 use http::{Request, Response};
 use mesh_balance::Backoff;
@@ -22,13 +24,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::net::TcpStream;
-use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::Instant;
 use tonic::body::Body;
 
-/// Limit for one address: TCP and TLS.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Connections that a request is tried on while they turn out to take no more.
 const ATTEMPTS: u32 = 3;
 /// Between rounds over a service's addresses. Jittered, so that a returning control plane is not met by every proxy
@@ -52,6 +50,12 @@ pub enum ControlError {
         /// What failed.
         reason: String,
     },
+    /// What was to connect has ended without a connection, as it does with its runtime.
+    #[error("control plane {service}: nobody connects to it any more")]
+    Abandoned {
+        /// The service's name and port.
+        service: String,
+    },
     /// The connection broke.
     #[error("control plane: {0}")]
     Request(#[from] mesh_http2::Error),
@@ -68,18 +72,8 @@ pub enum ControlError {
 pub struct ControlChannel(Arc<Inner>);
 
 struct Inner {
-    target: ControlAddr,
-    tls: MeshTls,
-    dns: Arc<Dns>,
+    connection: Shared,
     metrics: ControlMetrics,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    connection: Option<Connection>,
-    failures: u32,
-    not_before: Option<Instant>,
 }
 
 impl ControlChannel {
@@ -92,7 +86,7 @@ impl ControlChannel {
     /// As [`ControlChannel::new`], counted in `registry`.
     pub fn metered(target: ControlAddr, tls: MeshTls, dns: Arc<Dns>, registry: &Registry) -> Self {
         let metrics = ControlMetrics::new(&target, registry);
-        Self(Arc::new(Inner { target, tls, dns, metrics, state: Mutex::new(State::default()) }))
+        Self(Arc::new(Inner { connection: Shared::new(target, tls, dns), metrics }))
     }
 }
 
@@ -111,7 +105,7 @@ impl tower::Service<Request<Body>> for ControlChannel {
             *request.uri_mut() = inner.absolute(request.uri())?;
             let mut attempts = 0;
             loop {
-                let connection = inner.connected().await;
+                let connection = inner.connection.connection().await?;
                 if attempts == 0 {
                     inner.metrics.requests.inc();
                 }
@@ -136,67 +130,12 @@ impl tower::Service<Request<Body>> for ControlChannel {
 
 impl Inner {
     fn absolute(&self, uri: &Uri) -> Result<Uri, ControlError> {
-        let authority = UriAuthority::try_from(self.target.addr.to_string()).map_err(http::Error::from)?;
+        let authority =
+            UriAuthority::try_from(self.connection.target().addr.to_string()).map_err(http::Error::from)?;
         let mut parts = uri.clone().into_parts();
         parts.scheme = Some(Scheme::HTTP);
         parts.authority = Some(authority);
         Ok(Uri::from_parts(parts).map_err(http::Error::from)?)
-    }
-
-    /// The connection, made first if there is none. Callers wait behind the one that connects.
-    async fn connected(&self) -> Connection {
-        let mut state = self.state.lock().await;
-        if let Some(connection) = state.connection.as_ref().filter(|connection| !connection.is_closed()) {
-            return connection.clone();
-        }
-        state.connection = None;
-        loop {
-            if let Some(not_before) = state.not_before.take() {
-                sleep_until(not_before).await;
-            }
-            match self.connect_any().await {
-                Ok(connection) => {
-                    tracing::debug!(service = %self.target.addr, "connected to the control plane");
-                    state.failures = 0;
-                    state.connection = Some(connection.clone());
-                    return connection;
-                }
-                Err(error) => {
-                    let delay = BACKOFF.delay(state.failures, rand::random());
-                    tracing::warn!(service = %self.target.addr, %error, retry_in = ?delay, "control plane unreachable");
-                    state.failures = state.failures.saturating_add(1);
-                    state.not_before = Some(Instant::now() + delay);
-                }
-            }
-        }
-    }
-
-    /// Tries the addresses of the service in the order its name gives them now.
-    async fn connect_any(&self) -> Result<Connection, ControlError> {
-        let mut last = None;
-        for addr in self.dns.resolve(&self.target.addr).await? {
-            let reason = match timeout(CONNECT_TIMEOUT, self.connect(addr)).await {
-                Ok(Ok(connection)) => return Ok(connection),
-                Ok(Err(reason)) => reason,
-                Err(_) => format!("timed out after {CONNECT_TIMEOUT:?}"),
-            };
-            last = Some(ControlError::Connect { service: self.target.addr.to_string(), addr, reason });
-        }
-        Err(last.unwrap_or_else(|| DnsError::empty(&self.target.addr.host).into()))
-    }
-
-    async fn connect(&self, addr: SocketAddr) -> Result<Connection, String> {
-        let tcp = TcpStream::connect(addr).await.map_err(|e| e.to_string())?;
-        tcp.set_nodelay(true).map_err(|e| e.to_string())?;
-        match &self.target.identity {
-            None => Ok(Connection::over(tcp)),
-            Some(identity) => {
-                let name = mesh_tls::server_name(identity.as_str()).map_err(|e| e.to_string())?;
-                let connector = self.tls.control_connector();
-                let tls = connector.connect(name, tcp).await.map_err(|e| format!("TLS: {e}"))?;
-                Ok(Connection::over(tls))
-            }
-        }
     }
 }
 

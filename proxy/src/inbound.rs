@@ -19,6 +19,7 @@ use crate::access_log::AccessLog;
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::error::Error;
+use crate::http::server::ResetOnClose;
 use crate::metered::Metered;
 use crate::shared::Shared;
 use ahash::AHashMap;
@@ -229,7 +230,7 @@ impl Inbound {
         policy: PolicyReceiver,
     ) -> LocalBoxFuture<'_, Result<(), Error>>
     where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        I: AsyncRead + AsyncWrite + ResetOnClose + Unpin + Send + 'static,
     {
         if let Err(error) = self.refuse_loop(target) {
             return refused(error);
@@ -268,7 +269,7 @@ impl Inbound {
         policy: PolicyReceiver,
     ) -> LocalBoxFuture<'_, Result<(), Error>>
     where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        I: AsyncRead + AsyncWrite + ResetOnClose + Unpin + Send + 'static,
     {
         match version {
             Some(version) => self.serve_http(io, version, client, target, policy),

@@ -61,6 +61,13 @@ pub async fn connect(addr: SocketAddr, options: &SocketOptions) -> io::Result<Tc
     socket.connect(addr).await
 }
 
+/// Whether `stream` is reset when it is closed, rather than ended in order. With a reset goes what was written and has not
+/// arrived.
+pub fn reset_on_close(stream: &TcpStream, resets: bool) {
+    // A socket always takes it.
+    let _ = SockRef::from(stream).set_linger(resets.then_some(Duration::ZERO));
+}
+
 fn apply(socket: &SockRef<'_>, options: &SocketOptions) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     if let Some(idle) = options.keepalive {

@@ -19,7 +19,7 @@ use std::time::Duration;
 const PORT: u16 = 53;
 /// How much later than addresses of one family those of the other may come (RFC 8305, 3).
 const OTHER_FAMILY: Duration = Duration::from_millis(50);
-/// All that a name may take: less than those wait who want a connection, so that they learn why there is none.
+/// All that a name may take: why there is no connection is to be known soon.
 const LIMIT: Duration = Duration::from_millis(2500);
 
 /// Why a name has no addresses.

@@ -135,6 +135,11 @@ impl<I> Guard<I> {
         }
     }
 
+    /// What is guarded.
+    pub fn get_ref(&self) -> &I {
+        &self.io
+    }
+
     /// Whether nothing was read that was not passed on.
     pub fn is_empty(&self) -> bool {
         self.held.is_empty() && self.passed.is_empty()

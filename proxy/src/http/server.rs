@@ -3,6 +3,9 @@
 
 mod http1;
 mod http2;
+mod reset;
+
+pub use reset::ResetOnClose;
 
 use crate::body::Body;
 use crate::config::Http as Settings;
@@ -47,7 +50,7 @@ pub fn serve<'a, I, H>(
     drain: &'a Drain,
 ) -> LocalBoxFuture<'a, Result<(), Error>>
 where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    I: AsyncRead + AsyncWrite + ResetOnClose + Unpin + Send + 'static,
     H: Handler,
 {
     // Each has room for itself alone: there are many connections, and most of them wait.
@@ -68,7 +71,7 @@ pub(crate) fn serve_http1<'a, I, H>(
     drain: &'a Drain,
 ) -> impl Future<Output = Result<(), Error>> + use<'a, I, H>
 where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    I: AsyncRead + AsyncWrite + ResetOnClose + Unpin + Send + 'static,
     H: Handler,
 {
     let watch = Arc::new(Watch::default());

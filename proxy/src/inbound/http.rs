@@ -12,7 +12,7 @@ use crate::body::{Body, End, Observe};
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::error::{Error, is_grpc};
-use crate::http::server::{self, Handler};
+use crate::http::server::{self, Handler, ResetOnClose};
 use crate::http::{orig_proto, upgrade};
 use futures::future::LocalBoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
@@ -71,7 +71,7 @@ impl Inbound {
         policy: PolicyReceiver,
     ) -> LocalBoxFuture<'_, Result<(), Error>>
     where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        I: AsyncRead + AsyncWrite + ResetOnClose + Unpin + Send + 'static,
     {
         let connection = Rc::new(Connection {
             client_id: headers::client_id(client.identity()),

@@ -1,4 +1,5 @@
 use super::*;
+use tokio::io::AsyncReadExt as _;
 
 #[tokio::test]
 async fn workers_share_a_port() {
@@ -44,4 +45,18 @@ fn own_addresses_are_recognised() {
     assert!(is_own_address("[::ffff:10.42.0.7]:4143".parse().unwrap(), pod, 4143));
     assert!(!is_own_address("10.42.0.8:4143".parse().unwrap(), pod, 4143));
     assert!(!is_own_address("10.42.0.7:8080".parse().unwrap(), pod, 4143));
+}
+
+#[tokio::test]
+async fn a_connection_that_is_to_be_reset_is_and_no_other() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    for resets in [true, false] {
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        reset_on_close(&server, true);
+        reset_on_close(&server, resets);
+        drop(server);
+        let ended = client.read(&mut [0]).await.map_err(|error| error.kind());
+        assert_eq!(ended, if resets { Err(io::ErrorKind::ConnectionReset) } else { Ok(0) });
+    }
 }

@@ -61,6 +61,11 @@ impl Outgoing {
         self.body.is_none() && self.broken.is_none() && self.out.is_empty()
     }
 
+    /// Whether its end is told by the end of the connection.
+    pub fn ends_with_connection(&self) -> bool {
+        self.encoder == Encoder::Close
+    }
+
     /// Writes until all is written and flushed.
     ///
     /// # Errors

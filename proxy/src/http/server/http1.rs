@@ -1,6 +1,6 @@
 //! Serving one HTTP/1 connection, a request after the other. The body of a request is read by who takes it.
 
-use super::Handler;
+use super::{Handler, ResetOnClose};
 use crate::body::{Body, Frames};
 use crate::drain::Drain;
 use crate::error::{Cause, Error as ProxyError};
@@ -52,7 +52,7 @@ pub(super) async fn serve<I, H>(
     drain: &Drain,
 ) -> Result<(), ProxyError>
 where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    I: AsyncRead + AsyncWrite + ResetOnClose + Unpin + Send + 'static,
     H: Handler,
 {
     let served = Served { connection, watch, handler, drain };
@@ -111,7 +111,7 @@ async fn head<I: AsyncRead + AsyncWrite + Unpin>(connection: &Connection<I>) -> 
 
 impl<I, H> Served<'_, I, H>
 where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    I: AsyncRead + AsyncWrite + ResetOnClose + Unpin + Send + 'static,
     H: Handler,
 {
     /// The next request; `None` when there will be none.
@@ -194,7 +194,15 @@ where
         let leaves = response.status() == StatusCode::SWITCHING_PROTOCOLS
             || (to.connect && response.status().is_success());
         let (mut message, keeps) = response::outgoing(response, to);
+        let closes = message.ends_with_connection();
+        if closes {
+            // Whatever goes wrong from here on, the client learns that there was more.
+            connection.look(|io| io.reset_on_close(true));
+        }
         poll_fn(|cx| connection.poll_send(&mut message, cx)).await.map_err(server)?;
+        if closes {
+            connection.look(|io| io.reset_on_close(false));
+        }
         drop(message);
         if let Some(promise) = on.filter(|_| leaves) {
             return Ok(After::Leave(promise));

@@ -32,7 +32,7 @@ pub(crate) fn backends() -> Backends {
     unanswered().0.backends.clone()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_destination_is_shared_while_it_is_used_and_forgotten_after() {
     let discovery = unanswered();
     let target = || Target::Addr("10.43.0.9:80".parse().unwrap());
@@ -50,7 +50,7 @@ async fn a_destination_is_shared_while_it_is_used_and_forgotten_after() {
     timeout(Duration::from_secs(5), forgotten).await.expect("forgotten once nobody uses it");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn backends_of_one_description_are_one() {
     use crate::outbound::endpoint::Setup;
     let backends = backends();

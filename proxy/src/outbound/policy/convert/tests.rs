@@ -31,7 +31,7 @@ fn rules(snapshot: &Snapshot) -> &[Rule<Arc<HttpRule>>] {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn tiers_keep_their_order_and_carry_the_accrual() {
     let backoff = api::ExponentialBackoff {
         min_backoff: Some(mesh_api::convert::duration(Duration::from_secs(2))),
@@ -51,7 +51,7 @@ async fn tiers_keep_their_order_and_carry_the_accrual() {
     assert_eq!((accrual.max_failures, accrual.backoff.min), (7, Duration::from_secs(2)));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_rule_we_cannot_match_takes_no_requests_rather_than_all() {
     let regex = PathMatch { kind: Some(path_match::Kind::Regex("(".to_owned())) };
     let mut broken = tiers(&["a:80"]);
@@ -60,7 +60,7 @@ async fn a_rule_we_cannot_match_takes_no_requests_rather_than_all() {
     assert!(rules(&snapshot).is_empty());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_route_of_no_host_we_know_takes_no_requests_rather_than_all() {
     let unknown = mesh_api::http_route::HostMatch::default();
     let route = api::HttpRoute { hosts: vec![unknown], rules: vec![tiers(&["a:80"])], metadata: None };
@@ -73,7 +73,7 @@ async fn a_route_of_no_host_we_know_takes_no_requests_rather_than_all() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_filter_we_cannot_make_fails_requests_visibly() {
     use api::http_route::{Filter as ApiFilter, filter};
     let injector = HttpFailureInjector { status: 7, message: String::new(), ratio: None };
@@ -84,7 +84,7 @@ async fn a_filter_we_cannot_make_fails_requests_visibly() {
     assert!(matches!(&filters[..], [Filter::Fail { status, .. }] if status.as_u16() == 500));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_policy_that_answers_403_to_everything_is_forbidden() {
     use api::http_route::{Filter as ApiFilter, filter};
     let injector = HttpFailureInjector { status: 403, message: "not exported".to_owned(), ratio: None };
@@ -97,7 +97,7 @@ async fn a_policy_that_answers_403_to_everything_is_forbidden() {
     assert_eq!(policy(http1(vec![], None), &backends()).unwrap().forbidden(), None);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_forbidden_opaque_route_refuses_connections() {
     use api::opaque_route::{Filter as ApiFilter, Rule as ApiRule, filter};
     let filters = vec![ApiFilter { kind: Some(filter::Kind::Forbidden(Forbidden {})) }];
@@ -111,12 +111,12 @@ async fn a_forbidden_opaque_route_refuses_connections() {
     assert_eq!(policy(message, &backends()).unwrap().forbidden(), Some("undefined-port"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_policy_without_a_protocol_is_an_error() {
     assert!(policy(api::OutboundPolicy::default(), &backends()).is_err());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn profiles_name_a_service_an_endpoint_or_nothing() {
     let backends = backends();
     let service = DestinationProfile {
@@ -165,7 +165,7 @@ proptest::proptest! {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn unified_accrual_keeps_its_share_window_and_hint() {
     let seconds = |n| Some(mesh_api::convert::duration(Duration::from_secs(n)));
     let backoff = api::ExponentialBackoff {
@@ -193,7 +193,7 @@ async fn unified_accrual_keeps_its_share_window_and_hint() {
     assert_eq!(accrual(0.0).0.success_rate, None, "zero switches it off");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn penalties_are_part_of_the_load_estimate() {
     use backend::balance_p2c::{Load, PenaltyPeakEwma};
     let seconds = |n| Some(mesh_api::convert::duration(Duration::from_secs(n)));
@@ -205,7 +205,7 @@ async fn penalties_are_part_of_the_load_estimate() {
     assert_eq!(ewma_config(None), EwmaConfig::default());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_rule_carries_its_timeouts_retries_and_whether_requests_may_say_otherwise() {
     use api::http_route::retry::conditions::StatusRange;
     let millis = |n| Some(mesh_api::convert::duration(Duration::from_millis(n)));

@@ -58,7 +58,7 @@ fn name(route: &Opaque) -> &str {
     route.labels.get("route_name").unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn the_seed_of_the_fuzzer_is_a_policy_with_three_routes() {
     use mesh_api::prost::Message;
     let seed = include_bytes!("../../../../../../fuzz/seeds/policy/outbound-tls");
@@ -68,7 +68,7 @@ async fn the_seed_of_the_fuzzer_is_a_policy_with_three_routes() {
     assert_eq!(taken(&snapshot, "elsewhere").map(name), Some("tls-egress-deny"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn names_may_end_in_dots_and_have_capitals() {
     let to = || first(vec![backend("a:443")]);
     let routes = vec![
@@ -81,7 +81,7 @@ async fn names_may_end_in_dots_and_have_capitals() {
     assert!(taken(&snapshot, "example.com").is_none());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_route_whose_names_are_unknown_to_us_is_for_none() {
     let to = || first(vec![backend("a:443")]);
     let unknown = || SniMatch { r#match: None };
@@ -94,7 +94,7 @@ async fn a_route_whose_names_are_unknown_to_us_is_for_none() {
     assert!(taken(&snapshot, "other.example").is_none());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn the_first_filter_refuses_and_one_that_is_unknown_does_too() {
     let to = || first(vec![backend("a:443")]);
     let routes = vec![
@@ -113,7 +113,7 @@ async fn the_first_filter_refuses_and_one_that_is_unknown_does_too() {
     assert_eq!(snapshot.forbidden(), None, "some pass");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_destination_is_forbidden_when_every_tls_route_refuses() {
     let to = || first(vec![backend("a:443")]);
     let routes = vec![
@@ -124,7 +124,7 @@ async fn a_destination_is_forbidden_when_every_tls_route_refuses() {
     assert_eq!(snapshot(vec![]).forbidden(), None);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_refusing_backend_hides_those_after_it() {
     let refusing = || api::tls_route::RouteBackend { filters: vec![invalid("no")], ..backend("b:443") };
     let routes = vec![
@@ -145,7 +145,7 @@ async fn a_refusing_backend_hides_those_after_it() {
     assert_eq!(route.refusal(0.99), Some(&Refusal::Invalid("no".to_owned())));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn weighted_backends_that_refuse_have_their_shares() {
     let weighted = |backend, weight| api::tls_route::WeightedRouteBackend { backend: Some(backend), weight };
     let refusing = || api::tls_route::RouteBackend { filters: vec![invalid("no")], ..backend("b:443") };
