@@ -1,7 +1,9 @@
 //! From a client in one cluster through a gateway to a server in another.
 
 use crate::app;
-use crate::destinations::{endpoint, forbidden, gateway as gateway_endpoint, meshed, opaque, service, tiers};
+use crate::destinations::{
+    endpoint, forbidden, gateway as gateway_endpoint, meshed, opaque, patient, service, tiers,
+};
 use crate::harness::{CLIENT, Mesh, Proxy, SERVER, Setup, get, read_all, send, text};
 use http::{Request, StatusCode, Version};
 use http_body_util::Full;
@@ -179,6 +181,27 @@ async fn so_does_a_connection_of_bytes() {
     stream.shutdown().await.unwrap();
     assert_eq!(read_all(&mut stream).await, "bytes");
     clusters.gateway.until_metric("inbound_tcp_errors_total", &["error=\"failfast\""]).await;
+}
+
+#[tokio::test]
+async fn a_gateway_waits_a_second_for_its_endpoints_and_its_client_does_not_wait_once_more() {
+    let clusters = Clusters::new(app::http().await).await;
+    // Nothing listens there.
+    let closed = tokio::net::TcpSocket::new_v4().unwrap();
+    closed.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let refusing = endpoint(closed.local_addr().unwrap());
+    clusters.mesh.destinations.set_endpoints(EXPORTED, vec![refusing]).await;
+    clusters.mesh.destinations.set_policy(EXPORTED, patient(service(EXPORTED))).await;
+    let began = std::time::Instant::now();
+    let response = get(clusters.client.out().await, Version::HTTP_11, "/").await;
+    let passed = began.elapsed().as_secs();
+    assert!((1..20).contains(&passed), "{passed} s");
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let reason = response.headers()["l5d-proxy-error"].to_str().unwrap();
+    assert!(reason.starts_with("connect to"), "{reason}");
+    let shut = "outbound_http_balancer_queue_gate_shut_total";
+    clusters.gateway.until_metric(shut, &[EXPORTED, "} 1"]).await;
+    clusters.client.until_metric("outbound_http_balancer_queue_requests_total", &[MIRROR, "} 0"]).await;
 }
 
 #[tokio::test]

@@ -165,7 +165,7 @@ pub struct Backend {
     pub tier: Tier,
     /// Requests waiting for an endpoint.
     pub waiting: AtomicUsize,
-    /// A request has waited in vain: the next ones fail at once until an endpoint is ready.
+    /// A request has waited in vain: the next ones do not wait until an endpoint has taken one.
     pub failfast: AtomicBool,
 }
 
@@ -198,6 +198,16 @@ impl Backend {
     /// The endpoints now.
     pub fn current(&self) -> Arc<EndpointSet> {
         Arc::clone(&self.endpoints.borrow())
+    }
+
+    /// Whether requests do not wait.
+    pub fn in_failfast(&self) -> bool {
+        self.failfast.load(Relaxed)
+    }
+
+    /// Whether there may be news of its endpoints.
+    pub fn may_change(&self) -> bool {
+        self.endpoints.has_changed().is_ok()
     }
 
     /// How the backend stands as a tier. While nothing is known of it, it is neither up nor down.

@@ -9,7 +9,9 @@ mod verdict;
 use super::Outbound;
 use super::balancer::Use;
 use super::discovery::SnapshotReceiver;
+use super::endpoint::Transport;
 use super::metrics::{BackendMetrics, Ended, OutboundMetrics, ParentMetrics, RouteMetrics, named};
+use super::place::{Failure, Tried};
 use super::policy::{Distribution, Http as HttpPolicy, HttpRule, Protocol, RouteBackend, Snapshot, Terms};
 use crate::body::Body;
 use crate::error::{Error, is_grpc};
@@ -25,9 +27,7 @@ use mesh_net::Http;
 use mesh_rules::{ShortCircuit, apply_request, apply_response};
 use mesh_types::headers;
 use send::{Answer, Sending};
-use smallvec::SmallVec;
 use std::cell::RefCell;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -143,26 +143,15 @@ impl Service {
     /// route's retry policy.
     async fn attempts(&self, exchange: &Exchange<'_>, mut attempts: Attempts<'_>) -> Result<Answer, Error> {
         let backends = &exchange.route.rule.backends;
-        let mut tried: SmallVec<[SocketAddr; 4]> = SmallVec::new();
+        let mut tried = Tried::new();
         let mut last: Option<Result<Answer, Error>> = None;
-        let mut once_more = true;
         loop {
-            let (backend, ticket) = match self.outbound.place(backends, &tried, Use::Http).await {
+            let (backend, ticket) = match self.outbound.place(backends, &mut tried, Use::Http).await {
                 Ok(place) => place,
-                Err(error) => match last.take() {
-                    // A connection that went away says nothing about the endpoint: where there is no other, it gets another.
-                    Some(failed) if once_more && !tried.is_empty() && lost_its_connection(&failed) => {
-                        once_more = false;
-                        tried.clear();
-                        if let Ok(answer) = failed {
-                            answer.discard();
-                        }
-                        continue;
-                    }
-                    // What the last endpoint said tells more than that there is no other.
-                    last => return last.unwrap_or(Err(error)),
-                },
+                // What the last endpoint said tells more than that there is no other.
+                Err(error) => return last.unwrap_or(Err(error)),
             };
+            attempts.in_round(tried.rounds());
             let peer = Rc::clone(ticket.peer());
             if let Some(clock) = exchange.clock {
                 clock.restart();
@@ -194,10 +183,16 @@ impl Service {
                 };
             }
             match attempts.after(&result) {
-                Step::Give => return result,
+                Step::Give => {
+                    if backend.backend.in_failfast() && result.as_ref().is_ok_and(|answer| !answer.refuses())
+                    {
+                        self.outbound.taken(&backend.backend, Use::Http);
+                    }
+                    return result;
+                }
                 Step::Elsewhere => {
                     tracing::debug!(destination = self.name, endpoint = %peer.endpoint.addr, "trying elsewhere");
-                    tried.push(peer.endpoint.addr);
+                    tried.add(peer.endpoint.addr, failure(&result, &peer.endpoint.transport));
                 }
                 Step::Again(pause) => Box::pin(tokio::time::sleep(pause)).await,
             }
@@ -296,11 +291,21 @@ impl Service {
     }
 }
 
-/// Whether an attempt failed with its connection, here or between the endpoint's proxy and the application.
-fn lost_its_connection(attempt: &Result<Answer, Error>) -> bool {
+/// How an attempt failed after which the request goes elsewhere. What fails between the proxy of an endpoint and its
+/// application, that proxy says; a gateway has waited itself.
+fn failure(attempt: &Result<Answer, Error>, to: &Transport) -> Failure {
     match attempt {
-        Ok(answer) => answer.response.headers().get(&RETRY_SAFE).is_some_and(|said| said != "true"),
-        Err(error) => matches!(error, Error::Request(_) | Error::NotSent(_) | Error::Dropped(_)),
+        Ok(answer) => {
+            let said = answer.response.headers().get(&RETRY_SAFE);
+            Failure {
+                lost: said.is_some_and(|said| said != "true"),
+                passing: said.is_some_and(|said| said != headers::BROKEN) && to.authority.is_none(),
+            }
+        }
+        Err(error) => {
+            let lost = matches!(error, Error::Request(_) | Error::NotSent(_) | Error::Dropped(_));
+            Failure { lost, ..Failure::to_connect(error) }
+        }
     }
 }
 

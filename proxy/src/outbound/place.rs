@@ -1,4 +1,13 @@
 //! Where a request or connection goes: through distributions and tiers to one endpoint, waiting where that may help.
+//!
+//! There is one wait, within the queue and the failfast timeout of a backend: for an endpoint to be ready where none is, and
+//! for news of endpoints where each has been tried and nothing reached an application. In a rolling update the last endpoint
+//! that a proxy knows of refuses for as long as the next one is not told. What was tried is tried anew when it is ready and
+//! has been left alone for a while, as an application may be back at the same address.
+
+mod tried;
+
+pub(super) use tried::{Failure, Tried};
 
 use super::Outbound;
 use super::balancer::{Ticket, Use};
@@ -14,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-/// How long a better tier of which nothing is known yet may hold up a request.
+/// How long a better tier may hold up a request: while nothing is known of it yet, and where all refuse its gateway.
 const PENDING: Duration = Duration::from_secs(1);
 /// How often a waiting request looks again, besides being told.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -23,12 +32,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 pub(super) type Place<'a> = (&'a RouteBackend, Ticket);
 
 impl Outbound {
-    /// Finds an endpoint that was not `tried`. Waits where endpoints are known but none is ready, within the backend's queue
-    /// and failfast timeout; fails at once where there are none.
+    /// Finds an endpoint that was not `tried`, or may be tried anew. Waits where endpoints are known but none is ready, or
+    /// all were tried and may be back; fails at once where there are none.
     pub(super) async fn place<'a>(
         &self,
         distribution: &'a Distribution,
-        tried: &[SocketAddr],
+        tried: &mut Tried,
         for_: Use,
     ) -> Result<Place<'a>, Error> {
         let mut now = Instant::now();
@@ -37,19 +46,25 @@ impl Outbound {
         {
             now = Instant::now();
         }
-        if let Some(place) = self.try_place(distribution, tried, for_, now) {
+        if let Some(place) = self.try_place(distribution, tried.addrs(), for_, now) {
+            return Ok(place);
+        }
+        if tried.take_lost()
+            && let Some(place) = self.try_place(distribution, tried.addrs(), for_, now)
+        {
             return Ok(place);
         }
         let backends = distribution.backends();
         let hopeful = |b: &&RouteBackend| {
             let set = b.backend.current();
-            let untried = set.endpoints.iter().any(|e| !tried.contains(&e.addr));
-            set.known == Known::Pending || untried
+            let untried = set.endpoints.iter().any(|e| !tried.addrs().contains(&e.addr));
+            let later = tried.waits() && !set.endpoints.is_empty() && b.backend.may_change();
+            set.known == Known::Pending || untried || later
         };
         let Some(waiting_for) = backends.iter().copied().find(hopeful) else {
             return Err(Error::NoEndpoints(reasons(&backends).into()));
         };
-        if waiting_for.backend.failfast.load(Relaxed) {
+        if waiting_for.backend.in_failfast() {
             return Err(Error::Failfast(reasons(&backends).into()));
         }
         Box::pin(self.wait(distribution, &waiting_for.backend, tried, for_)).await
@@ -59,17 +74,25 @@ impl Outbound {
         &self,
         distribution: &'a Distribution,
         backend: &Arc<Backend>,
-        tried: &[SocketAddr],
+        tried: &mut Tried,
         for_: Use,
     ) -> Result<Place<'a>, Error> {
         let balancer = self.balancer(backend);
         let _waiting = Waiting::begin(backend, balancer.metrics(backend, for_))?;
-        let deadline = Instant::now() + backend.setup.failfast_timeout;
+        let mut limit = backend.setup.failfast_timeout;
+        if self.config.gateway.is_some() && !tried.addrs().is_empty() {
+            // Its client may have another tier.
+            limit = limit.min(PENDING);
+        }
+        let (deadline, again) = tried.begin_wait(limit);
         loop {
             // Either is only a reason to look again.
             let _ = tokio::time::timeout(LOOK_AGAIN, backend.recovered.notified()).await;
             let now = Instant::now();
-            if let Some(place) = self.try_place(distribution, tried, for_, now) {
+            if now >= again {
+                tried.rested();
+            }
+            if let Some(place) = self.try_place(distribution, tried.addrs(), for_, now) {
                 return Ok(place);
             }
             if now < deadline {
@@ -85,6 +108,13 @@ impl Outbound {
         }
     }
 
+    /// An endpoint of the backend has taken a request: the next ones may wait again.
+    pub(super) fn taken(&self, backend: &Arc<Backend>, for_: Use) {
+        if backend.in_failfast() && backend.failfast.swap(false, Relaxed) {
+            self.balancer(backend).metrics(backend, for_).gate(true);
+        }
+    }
+
     fn try_place<'a>(
         &self,
         distribution: &'a Distribution,
@@ -94,12 +124,7 @@ impl Outbound {
     ) -> Option<Place<'a>> {
         let pick = |backend: &'a RouteBackend| {
             let balancer = self.balancer(&backend.backend);
-            let ticket = balancer.pick(&backend.backend, tried, for_, now)?;
-            let failfast = &backend.backend.failfast;
-            if failfast.load(Relaxed) && failfast.swap(false, Relaxed) {
-                balancer.metrics(&backend.backend, for_).gate(true);
-            }
-            Some((backend, ticket))
+            Some((backend, balancer.pick(&backend.backend, tried, for_, now)?))
         };
         match distribution {
             Distribution::Empty => None,

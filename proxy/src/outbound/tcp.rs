@@ -2,14 +2,13 @@
 
 use super::balancer::{Outcome, Ticket, Use};
 use super::discovery::SnapshotReceiver;
+use super::place::{Failure, Tried};
 use super::policy::{Opaque, Protocol, Refusal, Snapshot};
 use super::{DISCOVERY_TIMEOUT, Outbound, first, forbidden};
 use crate::error::Error;
 use crate::http::client::BytesIo;
 use futures::future::LocalBoxFuture;
 use mesh_net::copy_bidirectional;
-use smallvec::SmallVec;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -51,15 +50,15 @@ impl Outbound {
         })
     }
 
-    /// Connects to one endpoint of a route after the other until one answers.
+    /// Connects to one endpoint of a route after the other until one answers, waiting for another where none does.
     pub(super) async fn connect(&self, route: &Opaque, for_: Use) -> Result<(BytesIo, Ticket), Error> {
         if let Some(refusal) = route.refusal(rand::random()) {
             return Err(refusal.clone().into());
         }
-        let mut tried: SmallVec<[SocketAddr; 4]> = SmallVec::new();
+        let mut tried = Tried::new();
         let mut failed = None;
         loop {
-            let (_, ticket) = match self.place(&route.backends, &tried, for_).await {
+            let (backend, ticket) = match self.place(&route.backends, &mut tried, for_).await {
                 Ok(place) => place,
                 Err(error) => return Err(failed.unwrap_or(error)),
             };
@@ -69,11 +68,12 @@ impl Outbound {
                     let now = Instant::now();
                     ticket.answered(now - started, now);
                     ticket.settle(Outcome::SUCCESS, now);
+                    self.taken(&backend.backend, for_);
                     return Ok((io, ticket));
                 }
                 Err(error) if !error.retry_safe() => return Err(error),
                 Err(error) => {
-                    tried.push(ticket.peer().endpoint.addr);
+                    tried.add(ticket.peer().endpoint.addr, Failure::to_connect(&error));
                     failed = Some(error);
                 }
             }

@@ -242,3 +242,39 @@ pub(crate) fn backend(path: &str) -> api::Backend {
         kind: Some(api::backend::Kind::Balancer(balancer)),
     }
 }
+
+/// Changes what a policy says of its backends.
+pub(crate) fn with_backends(
+    mut policy: OutboundPolicy,
+    change: impl Fn(&mut api::Backend),
+) -> OutboundPolicy {
+    use api::http_route::distribution::Kind::FirstAvailable as Http;
+    use api::opaque_route::distribution::Kind::FirstAvailable as Opaque;
+    use proxy_protocol::Kind;
+    let (mut http, mut opaque) = (Vec::new(), Vec::new());
+    match policy.protocol.as_mut().and_then(|protocol| protocol.kind.as_mut()) {
+        Some(Kind::Detect(detect)) => {
+            http.extend(detect.http1.iter_mut().flat_map(|http| &mut http.routes));
+            http.extend(detect.http2.iter_mut().flat_map(|http| &mut http.routes));
+            opaque.extend(detect.opaque.iter_mut().flat_map(|opaque| &mut opaque.routes));
+        }
+        Some(Kind::Opaque(kind)) => opaque.extend(&mut kind.routes),
+        _ => {}
+    }
+    for backends in http.into_iter().flat_map(|route| &mut route.rules).flat_map(|rule| &mut rule.backends) {
+        let Some(Http(first)) = &mut backends.kind else { continue };
+        first.backends.iter_mut().flat_map(|b| &mut b.backend).for_each(&change);
+    }
+    for backends in opaque.into_iter().flat_map(|route| &mut route.rules).flat_map(|rule| &mut rule.backends)
+    {
+        let Some(Opaque(first)) = &mut backends.kind else { continue };
+        first.backends.iter_mut().flat_map(|b| &mut b.backend).for_each(&change);
+    }
+    policy
+}
+
+/// As `policy`, with waits as long as a test.
+pub(crate) fn patient(policy: OutboundPolicy) -> OutboundPolicy {
+    let long = Duration::from_secs(30).try_into().ok();
+    with_backends(policy, |backend| backend.queue.as_mut().unwrap().failfast_timeout = long)
+}

@@ -20,7 +20,7 @@ pub(crate) async fn named(name: &'static str) -> (SocketAddr, tokio::task::JoinH
     (addr, serve_named(listener, name))
 }
 
-fn serve_named(listener: TcpListener, name: &'static str) -> tokio::task::JoinHandle<()> {
+pub(crate) fn serve_named(listener: TcpListener, name: &'static str) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
         let mut open = tokio::task::JoinSet::new();
         while let Ok((stream, _)) = listener.accept().await {
@@ -273,33 +273,6 @@ async fn a_tier_of_which_all_endpoints_are_ejected_gives_way_to_the_next() {
         }
     }
     assert!(failed <= 1, "{failed} of 150 requests were spent on the dead tier");
-}
-
-#[tokio::test]
-async fn requests_wait_for_an_endpoint_that_is_about_to_come_and_fail_after_the_failfast_timeout() {
-    let mesh = Mesh::new().await;
-    let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = reserved.local_addr().unwrap();
-    drop(reserved);
-    mesh.destinations.set_policy(VIRTUAL, service(WEB)).await;
-    mesh.destinations.set_endpoints(WEB, vec![endpoint(addr)]).await;
-    let client = client(&mesh).await;
-    // The endpoint refuses connections: the first request learns it, later ones wait, then fail by the timeout.
-    let response = get(client.out().await, Version::HTTP_11, "/").await;
-    assert_eq!(response.status(), 502);
-    let response = get(client.out().await, Version::HTTP_11, "/").await;
-    assert_eq!(response.status(), 503);
-    assert!(response.headers()["l5d-proxy-error"].to_str().unwrap().contains("failfast"));
-    let _app = serve_named(TcpListener::bind(addr).await.unwrap(), "late");
-    let served = async {
-        loop {
-            let response = get(client.out().await, Version::HTTP_11, "/").await;
-            if response.status() == 200 {
-                return;
-            }
-        }
-    };
-    tokio::time::timeout(LIMIT, served).await.expect("the endpoint is used once it is there");
 }
 
 #[tokio::test]

@@ -20,3 +20,4 @@ mod protocols;
 mod resilience;
 mod scripted;
 mod tls;
+mod waiting;

@@ -122,6 +122,11 @@ impl Answer {
         !is_success(self.response.status(), self.account.grpc_status())
     }
 
+    /// Whether a proxy of the mesh answers, in place of an application that it could not reach.
+    pub(super) fn refuses(&self) -> bool {
+        self.response.headers().contains_key(&RETRY_SAFE)
+    }
+
     /// The gRPC status, if it has come already.
     pub(super) fn grpc_status(&self) -> Option<u16> {
         self.account.grpc_status().or_else(|| grpc_status(self.response.headers()))

@@ -2,7 +2,7 @@
 //!
 //! What may be repeated, and why it is safe:
 //! - nothing of the request reached an application (no connection, a stream that the server refused, a mesh proxy that
-//!   says so): always, whatever the method, on another endpoint;
+//!   says so): always, whatever the method, on another endpoint, which may be waited for (`outbound/place.rs`);
 //! - a kept connection ended as an idempotent request was on its way, or a new one was reset: always, on another endpoint,
 //!   or the same where there is no other;
 //! - the route's retry policy covers the outcome: as often as it says, within its limits and the destination's budget;
@@ -24,7 +24,7 @@ use mesh_http2::Code;
 use mesh_types::headers;
 use std::time::{Duration, Instant};
 
-/// Endpoints a request is tried on when nothing of it reached an application.
+/// Endpoints a request is tried on without a pause when nothing of it reached an application.
 const MAX_SAFE_ATTEMPTS: usize = 8;
 
 /// What to do after an attempt.
@@ -61,6 +61,7 @@ pub(super) struct Attempts<'a> {
     pub(super) metrics: &'a RouteMetrics,
     /// Whether the route has somewhere else to go.
     pub(super) tiered: bool,
+    round: u32,
     safe: usize,
     refusals: u32,
     retries: u32,
@@ -76,7 +77,15 @@ impl<'a> Attempts<'a> {
         metrics: &'a RouteMetrics,
         tiered: bool,
     ) -> Self {
-        Self { template, retry, budget, metrics, tiered, safe: 0, refusals: 0, retries: 0, moved: false }
+        let (round, safe, refusals, retries) = (0, 0, 0, 0);
+        Self { template, retry, budget, metrics, tiered, round, safe, refusals, retries, moved: false }
+    }
+
+    /// Says how often all endpoints were tried and waited for. What has waited comes anew.
+    pub(super) fn in_round(&mut self, round: u32) {
+        if self.round != round {
+            (self.round, self.safe, self.refusals) = (round, 0, 0);
+        }
     }
 
     /// The limit for the next attempt. The last one has as long as the whole request.

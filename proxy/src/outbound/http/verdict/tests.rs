@@ -116,6 +116,8 @@ fn what_nobody_heard_of_needs_no_budget() {
         assert_eq!(attempts.after(&Err(connect())), Step::Elsewhere);
     }
     assert_eq!(attempts.after(&Err(connect())), Step::Give);
+    attempts.in_round(1);
+    assert_eq!(attempts.after(&Err(connect())), Step::Elsewhere, "it has waited");
 }
 
 #[tokio::test]
