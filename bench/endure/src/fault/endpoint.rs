@@ -31,10 +31,10 @@ pub(super) fn faults() -> Vec<Fault> {
             name: "application-killed",
             what: "the application of one of two endpoints is killed, its proxy lives and stays listed",
             promise: promise(
-                "what was under way and may not be repeated breaks, once; opaque connections to this endpoint are \
-                 taken by its proxy and closed, for as long as it is listed: bytes cannot be sent elsewhere",
+                "what was under way and may not be repeated breaks, once, open opaque connections too; the endpoint's \
+                 proxy says of new ones that nobody listens, before anything is sent, and they go elsewhere",
                 2,
-                vec![cover(ONCE, BROKEN, UNDER_WAY), cover(BYTES, CUT, ANY)],
+                vec![cover(ONCE, BROKEN, UNDER_WAY), cover(BYTES, CUT, KEPT as usize + UNDER_WAY)],
             ),
             setup: as_usual,
             run: application_killed,
