@@ -31,6 +31,14 @@ pub enum Error {
         /// The limit.
         after: Duration,
     },
+    /// The next hop's proxy did not open a connection for bytes; nothing was sent.
+    #[error("connect to {addr}: its proxy says: {reason}")]
+    Refused {
+        /// The peer.
+        addr: SocketAddr,
+        /// Its words.
+        reason: String,
+    },
     /// TLS with the next hop failed.
     #[error("TLS with {addr}: {reason}")]
     Tls {
@@ -229,6 +237,7 @@ impl Error {
         match self {
             Self::Connect { .. }
             | Self::ConnectTimeout { .. }
+            | Self::Refused { .. }
             | Self::Tls { .. }
             | Self::NotSent(_)
             | Self::Request(_)
@@ -259,6 +268,7 @@ impl Error {
             self,
             Self::Connect { .. }
                 | Self::ConnectTimeout { .. }
+                | Self::Refused { .. }
                 | Self::Tls { .. }
                 | Self::NotSent(_)
                 | Self::Dropped(_)
@@ -362,7 +372,11 @@ impl Error {
             Self::Malformed(_) | Self::InvalidRequest(_) => "malformed",
             Self::Flood(_) => "flood",
             Self::Server(error) => server_label(error),
-            Self::Connect { .. } | Self::ConnectTimeout { .. } | Self::Io(_) | Self::Tls { .. } => "i/o",
+            Self::Connect { .. }
+            | Self::ConnectTimeout { .. }
+            | Self::Refused { .. }
+            | Self::Io(_)
+            | Self::Tls { .. } => "i/o",
             _ => "unexpected",
         }
     }

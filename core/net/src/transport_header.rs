@@ -7,8 +7,9 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 const PREFACE: &[u8] = b"transport.l5d.io/v1\r\n\r\n";
-/// A name has at most 253 bytes; this leaves room for fields we do not know.
+/// A name has at most 253 bytes and may end in a dot; the rest leaves room for fields we do not know.
 const MAX_LEN: usize = 4096;
+const MAX_NAME: usize = 253;
 
 /// What a client says about the connection it opens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -48,6 +49,9 @@ pub enum HeaderError {
     /// Not a port.
     #[error("the transport header names port {0}")]
     Port(i32),
+    /// Not a name.
+    #[error("the transport header has a name of {0} bytes, at most {MAX_NAME} are taken")]
+    Name(usize),
 }
 
 mod wire {
@@ -143,6 +147,9 @@ impl TransportHeader {
             wire::Kind::Http2(_) => SessionProtocol::Http2,
         });
         let name = header.name.trim_end_matches('.').to_ascii_lowercase();
+        if name.len() > MAX_NAME {
+            return Err(HeaderError::Name(name.len()));
+        }
         Ok(Self { port, name: (!name.is_empty()).then_some(name), protocol })
     }
 }

@@ -117,7 +117,9 @@ impl<I> Tunnel<I> {
 
     /// Whether the next stream can be opened.
     pub fn is_at_rest(&self) -> bool {
-        self.ended == Ended::BOTH && !self.offered && self.head_len == 0 && self.out_done == HEAD
+        let between_frames =
+            self.incoming == 0 && self.owed == 0 && self.head_len == 0 && self.out_done == HEAD;
+        self.ended == Ended::BOTH && !self.offered && between_frames
     }
 
     /// Whether a client waits for an answer. The first reading or writing accepts its stream.
@@ -168,7 +170,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Tunnel<I> {
                 } else {
                     Refusal::Unreachable
                 };
-                let reason = String::from_utf8_lossy(&content[1..]).into_owned();
+                // It may come to logs.
+                let reason = String::from_utf8_lossy(&content[1..]).replace(char::is_control, " ");
                 Err(OpenError::Refused { refusal, reason })
             }
             (kind, len) => Err(unexpected(kind, len).into()),
@@ -278,11 +281,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Tunnel<I> {
 impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tunnel<I> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.offered {
-            this.accept();
-            if let Poll::Ready(Err(error)) = this.poll_sent(cx) {
-                return Poll::Ready(Err(error));
-            }
+        this.accept();
+        if this.out_done < HEAD
+            && let Poll::Ready(Err(error)) = this.poll_sent(cx)
+        {
+            return Poll::Ready(Err(error));
         }
         while !this.ended.incoming && buf.remaining() > 0 {
             if this.incoming > 0 {
@@ -355,10 +358,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tunnel<I> {
         let this = self.get_mut();
         this.accept();
         ready!(this.poll_out(cx))?;
+        if this.owed > 0 {
+            return Poll::Ready(Err(io::Error::other("a stream was ended in the middle of a frame")));
+        }
         if !std::mem::replace(&mut this.ended.outgoing, true) {
-            if this.owed > 0 {
-                return Poll::Ready(Err(io::Error::other("a stream was ended in the middle of a frame")));
-            }
             this.queue(END, 0);
         }
         this.poll_sent(cx)

@@ -15,6 +15,9 @@ use std::rc::Rc;
 use std::time::SystemTime;
 use tokio::time::timeout;
 
+/// Streams that are refused in a row before the connection is closed: those of strangers cost them a handshake now and then.
+const REFUSALS: u32 = 16;
+
 /// A direct connection.
 pub type DirectIo = Box<TlsStream<PlainIo>>;
 
@@ -95,18 +98,25 @@ impl Inbound {
         let mut tunnel = Tunnel::new(io);
         // The first stream comes with the connection.
         let mut open = Box::pin(self.limited(async { Ok(tunnel.asked().await?) })).await?;
+        let mut refusals = 0;
         while open {
             let header = Box::pin(self.limited(tunnel.header())).await?;
             self.note(&header, &client);
             let served = self.serve_stream(&mut tunnel, &client, &client_id, local_addr, header).await;
-            if let Err(error) = served {
-                if !tunnel.is_offered() {
-                    return Err(error);
+            match served {
+                Ok(()) => refusals = 0,
+                Err(error) if tunnel.is_offered() => {
+                    let refusal = if error.retry_safe() { Refusal::Unreachable } else { Refusal::Forbidden };
+                    tracing::info!(client = client.describe(), %error, "stream refused");
+                    self.metrics.tcp_error(local_addr, &error);
+                    let reason = error.to_string();
+                    Box::pin(self.limited(async { Ok(tunnel.refuse(refusal, &reason).await?) })).await?;
+                    refusals += 1;
+                    if refusals == REFUSALS {
+                        break;
+                    }
                 }
-                let refusal = if error.retry_safe() { Refusal::Unreachable } else { Refusal::Forbidden };
-                tracing::info!(client = client.describe(), %error, "stream refused");
-                self.metrics.tcp_error(local_addr, &error);
-                tunnel.refuse(refusal, &error.to_string()).await?;
+                Err(error) => return Err(error),
             }
             open = tokio::select! {
                 // A client that goes away loses nothing.
@@ -133,19 +143,20 @@ impl Inbound {
         }
         if header.name.is_some() {
             let carrier = Carrier::Stream(tunnel);
-            return self.serve_gateway(carrier, client, client_id.clone(), local_addr, header).await;
+            let id = client_id.clone();
+            return Box::pin(self.serve_gateway(carrier, client, id, local_addr, header)).await;
         }
         let target = SocketAddr::new(local_addr.ip(), header.port);
         self.refuse_loop(target)?;
         self.forward(tunnel, client.clone(), target, self.policies.get(target.port())).await
     }
 
-    /// Reads a part of a header within the time there is for it.
-    async fn limited<T>(&self, read: impl Future<Output = Result<T, HeaderError>>) -> Result<T, Error> {
+    /// Reads a header or answers it, within the time there is for it.
+    async fn limited<T>(&self, part: impl Future<Output = Result<T, HeaderError>>) -> Result<T, Error> {
         let limit = self.config.inbound.detect_timeout;
-        timeout(limit, read)
+        timeout(limit, part)
             .await
-            .map_err(|_| Error::TransportHeader(format!("not received within {limit:?}")))?
+            .map_err(|_| Error::TransportHeader(format!("not exchanged within {limit:?}")))?
             .map_err(|error| Error::TransportHeader(error.to_string()))
     }
 
@@ -155,7 +166,9 @@ impl Inbound {
             Some(SessionProtocol::Http1) => "http/1",
             Some(SessionProtocol::Http2) => "http/2",
         };
-        self.metrics.transport_header(protocol, header.port, header.name.as_deref(), client);
+        // Names are nobody's where there is no gateway.
+        let name = header.name.as_deref().filter(|_| self.gateway.is_some());
+        self.metrics.transport_header(protocol, header.port, name, client);
     }
 
     async fn serve_gateway(

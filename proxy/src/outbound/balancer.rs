@@ -185,9 +185,13 @@ impl Balancer {
             return;
         }
         let view = &mut *self.view.borrow_mut();
-        let peers = set.endpoints.iter().map(|endpoint| self.peer(backend, view, endpoint, now)).collect();
+        let peers: Vec<_> =
+            set.endpoints.iter().map(|endpoint| self.peer(backend, view, endpoint, now)).collect();
         for metrics in self.metrics.iter().filter_map(OnceCell::get) {
             changes(&view.set, &set).for_each(|update| metrics.updated(update));
+        }
+        for gone in view.peers.iter().filter(|peer| !has_pool(&peers, peer)) {
+            gone.pool.retire();
         }
         *view = View { set: Arc::clone(&set), peers };
     }
@@ -214,6 +218,12 @@ impl Balancer {
             }
         }
     }
+}
+
+/// Whether the pool of `peer` is among those of `peers`, which are in the order of addresses.
+fn has_pool(peers: &[Rc<Peer>], peer: &Peer) -> bool {
+    let found = peers.binary_search_by_key(&peer.endpoint.addr, |other| other.endpoint.addr);
+    found.is_ok_and(|index| Rc::ptr_eq(&peers[index].pool, &peer.pool))
 }
 
 /// What changed between two sets, in the words of Linkerd's metrics.

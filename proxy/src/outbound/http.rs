@@ -193,6 +193,9 @@ impl Service {
                 Step::Elsewhere => {
                     tracing::debug!(destination = self.name, endpoint = %peer.endpoint.addr, "trying elsewhere");
                     tried.add(peer.endpoint.addr, failure(&result, &peer.endpoint.transport));
+                    if let Ok(answer) = &result {
+                        answer.step_aside();
+                    }
                 }
                 Step::Again(pause) => Box::pin(tokio::time::sleep(pause)).await,
             }
@@ -297,14 +300,14 @@ fn failure(attempt: &Result<Answer, Error>, to: &Transport) -> Failure {
     match attempt {
         Ok(answer) => {
             let said = answer.response.headers().get(&RETRY_SAFE);
-            Failure {
-                lost: said.is_some_and(|said| said != "true"),
-                passing: said.is_some_and(|said| said != headers::BROKEN) && to.authority.is_none(),
-            }
+            let lost = said.is_some_and(|said| said != "true");
+            let passing = said.is_some_and(|said| said != headers::BROKEN) && to.authority.is_none();
+            Failure { lost, heard: lost, passing }
         }
         Err(error) => {
-            let lost = matches!(error, Error::Request(_) | Error::NotSent(_) | Error::Dropped(_));
-            Failure { lost, ..Failure::to_connect(error) }
+            let heard = matches!(error, Error::Request(_) | Error::Dropped(_));
+            let lost = heard || matches!(error, Error::NotSent(_));
+            Failure { lost, heard, ..Failure::to_connect(error, to) }
         }
     }
 }

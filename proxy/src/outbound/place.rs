@@ -49,24 +49,27 @@ impl Outbound {
         if let Some(place) = self.try_place(distribution, tried.addrs(), for_, now) {
             return Ok(place);
         }
-        if tried.take_lost()
+        let backends = distribution.backends();
+        let all_known = backends.iter().all(|b| b.backend.current().known != Known::Pending);
+        if all_known
+            && tried.take_lost()
             && let Some(place) = self.try_place(distribution, tried.addrs(), for_, now)
         {
             return Ok(place);
         }
-        let backends = distribution.backends();
         let hopeful = |b: &&RouteBackend| {
             let set = b.backend.current();
             let untried = set.endpoints.iter().any(|e| !tried.addrs().contains(&e.addr));
             let later = tried.waits() && !set.endpoints.is_empty() && b.backend.may_change();
             set.known == Known::Pending || untried || later
         };
-        let Some(waiting_for) = backends.iter().copied().find(hopeful) else {
+        let hopeful: SmallVec<[&RouteBackend; 4]> = backends.iter().copied().filter(hopeful).collect();
+        if hopeful.is_empty() {
             return Err(Error::NoEndpoints(reasons(&backends).into()));
-        };
-        if waiting_for.backend.in_failfast() {
-            return Err(Error::Failfast(reasons(&backends).into()));
         }
+        let Some(waiting_for) = hopeful.iter().find(|b| !b.backend.in_failfast()) else {
+            return Err(Error::Failfast(reasons(&backends).into()));
+        };
         Box::pin(self.wait(distribution, &waiting_for.backend, tried, for_)).await
     }
 

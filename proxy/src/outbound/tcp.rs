@@ -73,7 +73,8 @@ impl Outbound {
                 }
                 Err(error) if !error.retry_safe() => return Err(error),
                 Err(error) => {
-                    tried.add(ticket.peer().endpoint.addr, Failure::to_connect(&error));
+                    let endpoint = &ticket.peer().endpoint;
+                    tried.add(endpoint.addr, Failure::to_connect(&error, &endpoint.transport));
                     failed = Some(error);
                 }
             }

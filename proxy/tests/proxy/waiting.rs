@@ -4,7 +4,7 @@ use crate::app;
 use crate::destinations::{endpoint, opaque, patient, service, tiers, with_backends};
 use crate::failover::{ask, named};
 use crate::harness::{LIMIT, Mesh, Proxy, Setup, get, read_all, send, text};
-use crate::outbound::{VIRTUAL, WEB, client, through};
+use crate::outbound::{VIRTUAL, WEB, client, client_with, through};
 use crate::scripted::{changed, duration};
 use http::{Request, Response, Version};
 use http_body_util::Full;
@@ -124,6 +124,21 @@ async fn a_request_that_waits_is_served_by_the_same_endpoint_once_that_is_back()
         assert_eq!(response.status(), 200, "{:?}", response.headers());
         assert_eq!(text(response).await, "back");
     }
+}
+
+#[tokio::test]
+async fn a_request_that_waits_does_not_take_up_the_endpoint_it_waits_for() {
+    let (socket, addr) = closed();
+    let mesh = Mesh::new().await;
+    mesh.destinations.set_policy(VIRTUAL, patient(service(WEB))).await;
+    let server = mesh.proxy(Setup { app: addr, ..Setup::default() }).await;
+    mesh.destinations.set_endpoints(WEB, vec![through(&server, addr)]).await;
+    let client = client_with(&mesh, &[("ISTHMUS_OUTBOUND_MAX_IN_FLIGHT_PER_ENDPOINT", "1")]).await;
+    let response = tokio::spawn(get(client.out().await, Version::HTTP_11, "/"));
+    client.until_metric(HTTP_LENGTH, &["} 1"]).await;
+    let _app = open(socket, "back");
+    let response = tokio::time::timeout(LIMIT, response).await.unwrap().unwrap();
+    assert_eq!(response.status(), 200, "{:?}", response.headers());
 }
 
 #[tokio::test]

@@ -30,6 +30,9 @@ async fn garbage_is_refused_with_a_reason() {
     let long = [PREFACE, &[0xff; 4]].concat();
     assert!(matches!(TransportHeader::read(&mut &long[..]).await, Err(HeaderError::Length(_))));
     assert!(matches!(TransportHeader::decode(&[]), Err(HeaderError::Port(0))));
+    let named = |len| TransportHeader { port: 80, name: Some("a".repeat(len)), protocol: None };
+    assert!(TransportHeader::decode(&named(253).message()).is_ok());
+    assert!(matches!(TransportHeader::decode(&named(254).message()), Err(HeaderError::Name(254))));
 }
 
 proptest! {

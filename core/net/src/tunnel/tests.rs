@@ -106,23 +106,25 @@ async fn a_refusal_leaves_the_connection_at_rest() {
 
 #[tokio::test]
 async fn a_stream_is_accepted_when_it_is_first_used() {
-    let (mut client, mut server) = ends(64);
-    let (mut application, mut far) = duplex(64);
-    let serving = async {
-        assert!(server.asked().await.unwrap());
-        server.header().await.unwrap();
-        copy_bidirectional(&mut server, &mut application, |_, _| ()).await.unwrap();
-        assert!(server.is_at_rest());
-    };
-    let using = async {
-        client.open(&header()).await.unwrap();
-        client.shutdown().await.unwrap();
-        assert_eq!(far.read(&mut [0]).await.unwrap(), 0);
-        far.shutdown().await.unwrap();
-        assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
-        assert!(client.is_at_rest());
-    };
-    tokio::join!(serving, using);
+    for capacity in [64, 2] {
+        let (mut client, mut server) = ends(capacity);
+        let (mut application, mut far) = duplex(64);
+        let serving = async {
+            assert!(server.asked().await.unwrap());
+            server.header().await.unwrap();
+            copy_bidirectional(&mut server, &mut application, |_, _| ()).await.unwrap();
+            assert!(server.is_at_rest());
+        };
+        let using = async {
+            client.open(&header()).await.unwrap();
+            client.shutdown().await.unwrap();
+            assert_eq!(far.read(&mut [0]).await.unwrap(), 0);
+            far.shutdown().await.unwrap();
+            assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+            assert!(client.is_at_rest());
+        };
+        tokio::join!(serving, using);
+    }
 }
 
 #[tokio::test]

@@ -1,14 +1,13 @@
 //! Connections to an endpoint: through [`Connector`], with what its health learns from that.
 
 use super::io::{self, Connector, PeerIo, Settings};
-use super::tunnels::{BytesIo, Stream, Tunnels};
+use super::tunnels::{BytesIo, Kept, Stream, Tunnels};
 use super::{Connect, Connections, Terms};
 use crate::error::Error;
 use crate::outbound::endpoint::{Health, Hint, Transport};
 use crate::outbound::metrics::EndpointMetrics;
 use mesh_balance::Admission;
-use mesh_net::{OpenError, Refusal, SessionProtocol, TransportHeader, Tunnel};
-use std::io::ErrorKind;
+use mesh_net::{OpenError, Refusal, SessionProtocol, TransportHeader};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,6 +26,9 @@ const GATEWAY_KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(2), Durati
 /// How long an endpoint that was just connected to may take to say whether a stream is opened: a gateway may have to wait for
 /// discovery and for an endpoint of its own first.
 const ANSWER: Duration = Duration::from_secs(15);
+
+/// How much longer than a connection takes, at most, a stream on one that is kept: its other side connects further.
+const REOPEN_ALLOWANCE: Duration = Duration::from_secs(2);
 
 /// The connections of one worker to one endpoint.
 pub type Pool = Connections<ToEndpoint>;
@@ -89,14 +91,14 @@ impl Pool {
         let settings = to.connector.settings();
         let generation = settings.tls.generation();
         loop {
-            let mut tunnel = to.tunnels.take(self.oldest(), generation)?;
-            match timeout(settings.connect_timeout, tunnel.open(header)).await {
-                Ok(Ok(())) => return Some(Ok(BytesIo::Stream(Stream::new(tunnel, self)))),
+            let mut kept = to.tunnels.take(self.oldest(), generation)?;
+            match timeout(settings.connect_timeout + REOPEN_ALLOWANCE, kept.tunnel.open(header)).await {
+                Ok(Ok(())) => return Some(Ok(BytesIo::Stream(Stream::new(kept, self)))),
                 Ok(Err(OpenError::Io(error))) => {
                     tracing::debug!(endpoint = %to.transport.dial, %error, "a tunnel was not open any more");
                 }
                 Ok(Err(OpenError::Refused { refusal, reason })) => {
-                    self.keep_tunnel(tunnel);
+                    self.keep_tunnel(kept);
                     return Some(Err(to.refused(refusal, reason)));
                 }
                 // The peer is slow, or gone without a word, and then the others lead nowhere either.
@@ -116,21 +118,26 @@ impl Pool {
         if !is_tunnel {
             return Ok(BytesIo::Own(io));
         }
-        let mut tunnel = Tunnel::new(io);
-        let opened = timeout(ANSWER, tunnel.open(header)).await;
+        let mut kept = Kept::new(io);
+        let opened = timeout(ANSWER, kept.tunnel.open(header)).await;
         match opened.map_err(|_| Error::ConnectTimeout { addr, after: ANSWER })? {
-            Ok(()) => Ok(BytesIo::Stream(Stream::new(tunnel, self))),
+            Ok(()) => Ok(BytesIo::Stream(Stream::new(kept, self))),
             Err(OpenError::Io(source)) => Err(Error::Connect { addr, source }),
             Err(OpenError::Refused { refusal, reason }) => {
-                self.keep_tunnel(tunnel);
+                self.keep_tunnel(kept);
                 Err(to.refused(refusal, reason))
             }
         }
     }
 
     /// Takes back a connection at rest.
-    pub(super) fn keep_tunnel(&self, tunnel: Tunnel<PeerIo>) {
-        self.to.tunnels.keep(tunnel, self.to.terms.max_idle);
+    pub(super) fn keep_tunnel(&self, kept: Kept) {
+        self.to.tunnels.keep(kept, self.to.terms.max_idle);
+    }
+
+    /// The endpoint is gone, or is reached in another way: what still has a connection keeps it, and none is kept beyond.
+    pub(crate) fn retire(&self) {
+        self.to.tunnels.retire();
     }
 
     /// Tries to connect to an endpoint that failed, so that no request, and no connection for bytes, has to. Keeps the
@@ -212,10 +219,7 @@ impl ToEndpoint {
     fn refused(&self, refusal: Refusal, reason: String) -> Error {
         let addr = self.transport.dial;
         match refusal {
-            Refusal::Unreachable => {
-                let source = std::io::Error::new(ErrorKind::ConnectionRefused, reason);
-                Error::Connect { addr, source }
-            }
+            Refusal::Unreachable => Error::Refused { addr, reason },
             Refusal::Forbidden => Error::Forbidden(format!("{addr}: {reason}").into()),
         }
     }

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -75,6 +75,14 @@ impl PeerIo {
         match &self.io {
             Io::Plain(_) => Alpn::None,
             Io::Tls(io) => io.negotiated(),
+        }
+    }
+
+    /// The end of the peer's certificate, under TLS.
+    pub(super) fn expires(&self) -> Option<SystemTime> {
+        match &self.io {
+            Io::Plain(_) => None,
+            Io::Tls(io) => io.peer_info().map(|info| info.not_after),
         }
     }
 

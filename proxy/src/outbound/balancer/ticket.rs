@@ -16,6 +16,7 @@ pub(in crate::outbound) struct Ticket {
     common: Rc<Common>,
     admission: Admission,
     settled: Cell<bool>,
+    released: Cell<bool>,
 }
 
 /// How the use of an endpoint went.
@@ -48,7 +49,7 @@ impl Ticket {
         if backend.setup.max_in_flight > 0 {
             peer.endpoint.health.in_flight().fetch_add(1, Relaxed);
         }
-        Self { peer, backend, common, admission, settled: Cell::new(false) }
+        Self { peer, backend, common, admission, settled: Cell::new(false), released: Cell::new(false) }
     }
 
     /// The endpoint.
@@ -97,8 +98,12 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
-    fn drop(&mut self) {
+impl Ticket {
+    /// Ends the use before the ticket is dropped: others may have the endpoint.
+    pub(in crate::outbound) fn release(&self) {
+        if self.released.replace(true) {
+            return;
+        }
         self.common.load.end();
         let inflight = &self.peer.load.inflight;
         inflight.set(inflight.get().saturating_sub(1));
@@ -108,5 +113,11 @@ impl Drop for Ticket {
                 self.backend.recovered.notify_one();
             }
         }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.release();
     }
 }

@@ -76,6 +76,11 @@ impl Account {
         Self { route: Some(route), ..self }
     }
 
+    /// The client will get another one, where there is one: the endpoint has done what it could.
+    pub(super) fn step_aside(&self) {
+        self.ticket.release();
+    }
+
     /// The client gets another one; this one is judged by what is known of it.
     pub(super) fn judged(mut self) {
         self.end(End::Complete(None));

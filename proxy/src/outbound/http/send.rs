@@ -192,6 +192,11 @@ impl Answer {
         })
     }
 
+    /// The client will get another answer, where there is one.
+    pub(super) fn step_aside(&self) {
+        self.account.step_aside();
+    }
+
     /// The client gets another answer.
     pub(super) fn discard(self) {
         self.account.judged();

@@ -1,6 +1,7 @@
 //! What a request has tried in vain, and what of that may be tried anew.
 
 use crate::error::Error;
+use crate::outbound::endpoint::Transport;
 use smallvec::SmallVec;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -25,15 +26,18 @@ pub(in crate::outbound) struct Tried {
 pub(in crate::outbound) struct Failure {
     /// With a connection that went away, which says nothing about the endpoint.
     pub(in crate::outbound) lost: bool,
-    /// In a way that may pass, with nothing of the request at an application.
+    /// With the request at an application, perhaps: it is one that may be repeated once.
+    pub(in crate::outbound) heard: bool,
+    /// In a way that may pass.
     pub(in crate::outbound) passing: bool,
 }
 
 impl Failure {
     /// Of a connection that could not be made. What this proxy itself has run out of is not waited for: that would hold
-    /// even more of it.
-    pub(in crate::outbound) fn to_connect(error: &Error) -> Self {
-        Self { lost: false, passing: error.retry_safe() && !error.is_shortage() }
+    /// even more of it. A gateway that says no has waited itself.
+    pub(in crate::outbound) fn to_connect(error: &Error, to: &Transport) -> Self {
+        let waited = to.authority.is_some() && matches!(error, Error::Refused { .. });
+        Self { lost: false, heard: false, passing: error.retry_safe() && !error.is_shortage() && !waited }
     }
 }
 
@@ -46,7 +50,7 @@ impl Tried {
     /// One more.
     pub(in crate::outbound) fn add(&mut self, addr: SocketAddr, failure: Failure) {
         self.addrs.push(addr);
-        self.waits &= failure.passing;
+        self.waits &= failure.passing && (!failure.heard || self.once_more);
         self.lost = failure.lost && self.once_more;
     }
 
@@ -78,13 +82,15 @@ impl Tried {
     /// be tried anew.
     pub(super) fn begin_wait(&mut self, limit: Duration) -> (Instant, Instant) {
         let now = Instant::now();
-        (*self.until.get_or_insert(now + limit), now + PAUSE * (1 << self.rounds.min(16)))
+        let until = *self.until.get_or_insert(now + limit);
+        (until.min(now + limit), now + PAUSE * (1 << self.rounds.min(16)))
     }
 
     /// All may be tried anew, after a pause, where that makes sense.
     pub(super) fn rested(&mut self) {
         if self.waits && !self.addrs.is_empty() {
             self.rounds += 1;
+            self.once_more = false;
             self.forget();
         }
     }
@@ -98,10 +104,23 @@ impl Tried {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outbound::endpoint::Hint;
 
     const LIMIT: Duration = Duration::from_secs(3);
-    const REFUSED: Failure = Failure { lost: false, passing: true };
-    const LOST: Failure = Failure { lost: true, passing: true };
+    const REFUSED: Failure = Failure { lost: false, heard: false, passing: true };
+    const LOST: Failure = Failure { lost: true, heard: true, passing: true };
+
+    fn to(authority: Option<&str>) -> Transport {
+        Transport {
+            dial: endpoint(),
+            tls: None,
+            header: None,
+            hint: Hint::Unknown,
+            authority: authority.map(|name| name.parse().unwrap()),
+            keep_alive: None,
+            flow_control: None,
+        }
+    }
 
     fn endpoint() -> SocketAddr {
         SocketAddr::from(([10, 0, 0, 1], 80))
@@ -139,15 +158,36 @@ mod tests {
         tried.add(endpoint(), LOST);
         assert!(tried.take_lost() && tried.addrs().is_empty());
         tried.add(endpoint(), LOST);
-        assert!(!tried.take_lost() && tried.waits());
+        assert!(!tried.take_lost() && !tried.waits(), "it may have been carried out twice by now");
         assert_eq!((tried.addrs().len(), tried.rounds()), (1, 0));
     }
 
     #[test]
+    fn what_was_heard_is_repeated_once_after_a_wait_too() {
+        let mut tried = Tried::new();
+        tried.add(endpoint(), LOST);
+        tried.add(endpoint(), REFUSED);
+        assert!(!tried.take_lost() && tried.waits());
+        tried.rested();
+        tried.add(endpoint(), Failure { heard: false, ..LOST });
+        assert!(!tried.take_lost() && tried.waits(), "it was not sent");
+        tried.rested();
+        tried.add(endpoint(), LOST);
+        assert!(!tried.take_lost() && !tried.waits());
+    }
+
+    #[test]
     fn what_this_proxy_has_run_out_of_is_not_waited_for() {
-        let connect = |source| Error::Connect { addr: endpoint(), source };
-        let emfile = std::io::Error::from_raw_os_error(24);
-        assert!(!Failure::to_connect(&connect(emfile)).passing);
-        assert!(Failure::to_connect(&connect(std::io::ErrorKind::ConnectionRefused.into())).passing);
+        let passing =
+            |source| Failure::to_connect(&Error::Connect { addr: endpoint(), source }, &to(None)).passing;
+        assert!(!passing(std::io::Error::from_raw_os_error(24)));
+        assert!(passing(std::io::ErrorKind::ConnectionRefused.into()));
+    }
+
+    #[test]
+    fn a_gateway_that_says_no_is_not_waited_for_once_more() {
+        let refused = Error::Refused { addr: endpoint(), reason: "nobody".to_owned() };
+        assert!(Failure::to_connect(&refused, &to(None)).passing);
+        assert!(!Failure::to_connect(&refused, &to(Some("web.shop"))).passing);
     }
 }

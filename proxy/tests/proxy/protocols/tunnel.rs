@@ -5,6 +5,8 @@ use crate::control::{anyone, detect, identities, server};
 use crate::destinations::{meshed, opaque};
 use crate::harness::{LIMIT, Mesh, Proxy, SERVER, Setup, read_all};
 use crate::outbound::{VIRTUAL, WEB, client, through};
+use mesh_net::{OpenError, Refusal, TransportHeader, Tunnel};
+use mesh_tls::Alpn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -126,14 +128,56 @@ async fn a_client_that_may_not_is_told_and_the_connection_stays() {
     let policy = &server_proxy.mesh.policy;
     policy.set(app.port(), server(detect(vec![]), vec![identities(&["somebody.else"])])).await;
     server_proxy.until("closed", || async { exchange(&client, "bytes").await.is_empty() }).await;
-    server_proxy.until_metric("inbound_tcp_errors_total", &["error=\"forbidden\""]).await;
-    client.until_metric("outbound_tcp_errors_total", &["error=\"forbidden\""]).await;
     // The change may have cut a stream.
+    assert_eq!(exchange(&client, "bytes").await, "");
     let before = accepted(&server_proxy).await;
     assert_eq!(exchange(&client, "bytes").await, "");
+    server_proxy.until_metric("inbound_tcp_errors_total", &["error=\"forbidden\""]).await;
+    client.until_metric("outbound_tcp_errors_total", &["error=\"forbidden\""]).await;
     policy.set(app.port(), server(detect(vec![]), vec![anyone()])).await;
     server_proxy.until("let in again", || async { exchange(&client, "bytes").await == "bytes" }).await;
     assert_eq!(accepted(&server_proxy).await, before);
+}
+
+#[tokio::test]
+async fn nothing_is_kept_of_an_endpoint_that_is_gone() {
+    let app = app::tcp(true).await;
+    let (client, server) = opaque_pair(app).await;
+    let mut lasting = client.out().await;
+    let mut six = [0; 6];
+    lasting.read_exact(&mut six).await.unwrap();
+    assert_eq!(exchange(&client, "bytes").await, "hello bytes");
+    carried(&server, 2, 2).await;
+    server.mesh.destinations.set_endpoints(WEB, vec![]).await;
+    client.until_metric("tcp_open_connections", &["peer=\"dst\"", "} 1"]).await;
+    lasting.write_all(b"!").await.unwrap();
+    lasting.shutdown().await.unwrap();
+    assert_eq!(read_all(&mut lasting).await, "!");
+    client.until_metric("tcp_open_connections", &["peer=\"dst\"", "} 0"]).await;
+}
+
+#[tokio::test]
+async fn names_that_nobody_asked_for_make_no_series_and_end_the_connection() {
+    let app = app::tcp(false).await;
+    let (_client, server) = opaque_pair(app).await;
+    let connector = server.mesh.trust.credentials(crate::harness::CLIENT).connector(Alpn::Tunnel).unwrap();
+    let stream = TcpStream::connect(server.direct_addr()).await.unwrap();
+    let name = mesh_tls::server_name(SERVER).unwrap();
+    let mut tunnel = Tunnel::new(connector.connect(name, stream).await.unwrap());
+    let mut refused = 0;
+    loop {
+        let name = Some(format!("made-up-{refused}.example.org"));
+        match tunnel.open(&TransportHeader { port: 80, name, protocol: None }).await {
+            Ok(()) => panic!("accepted"),
+            Err(OpenError::Refused { refusal, reason }) => {
+                assert!(refusal == Refusal::Forbidden && reason.contains("no gateway"), "{reason}");
+                refused += 1;
+            }
+            Err(OpenError::Io(_)) => break,
+        }
+    }
+    assert_eq!(refused, 16);
+    assert!(!server.admin("/metrics").await.1.contains("made-up"));
 }
 
 #[tokio::test]
