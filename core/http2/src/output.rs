@@ -8,8 +8,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 
-/// Data from this length on is not copied.
-const LARGE: usize = 2 * 1024;
+/// Data from this length on is not copied; it is as long as what TLS does not copy either.
+const LARGE: usize = 8 * 1024;
 /// What is kept of the buffer when all was written, and when the connection idles.
 const KEPT: (usize, usize) = (16 * 1024, 256);
 /// Written bytes at the beginning of the buffer, before the rest is moved there.

@@ -16,7 +16,7 @@ pub(crate) use session::Session;
 use session::{Send, Sink, Step};
 use std::fmt;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
@@ -26,6 +26,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const HIGH_WATER: usize = 64 << 10;
 /// Plaintext encrypted at once: four records.
 const MAX_WRITE: usize = 64 << 10;
+/// Pieces from this length on have records of their own, which costs less than to copy them.
+const LARGE: usize = 8 << 10;
 
 /// One connection under TLS: bytes of a peer whose identity was verified, if it has shown one.
 pub struct TlsStream<IO> {
@@ -260,20 +262,48 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<IO> {
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<IO> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    /// Small pieces go into one record; large ones are encrypted where they lie.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.outgoing.len() >= HIGH_WATER {
             ready!(this.poll_drain(cx))?;
         }
-        let n = buf.len().min(MAX_WRITE);
-        if n > 0 {
-            this.send(Send::Data(&buf[..n]))?;
+        let (mut small, mut taken) = (Vec::new(), 0);
+        let mut rest = bufs.iter().filter(|buf| !buf.is_empty()).peekable();
+        while let Some(buf) = rest.next()
+            && taken < MAX_WRITE
+        {
+            let piece = &buf[..buf.len().min(MAX_WRITE - taken)];
+            taken += piece.len();
+            if small.is_empty() && (piece.len() >= LARGE || rest.peek().is_none()) {
+                this.send(Send::Data(piece))?;
+            } else if piece.len() >= LARGE {
+                this.send(Send::Data(&std::mem::take(&mut small)))?;
+                this.send(Send::Data(piece))?;
+            } else {
+                small.extend_from_slice(piece);
+            }
+        }
+        if !small.is_empty() {
+            this.send(Send::Data(&small))?;
         }
         if this.outgoing.len() >= HIGH_WATER
             && let Poll::Ready(Err(error)) = this.poll_drain(cx)
         {
             return Poll::Ready(Err(error));
         }
-        Poll::Ready(Ok(n))
+        Poll::Ready(Ok(taken))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

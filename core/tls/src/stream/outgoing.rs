@@ -1,5 +1,6 @@
 //! What is encrypted and not written to the socket yet.
 
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,8 +14,13 @@ pub(super) enum Refused {
     Failed,
 }
 
-/// Encrypted bytes. Their buffer is kept while more follows, as room that was used once has not to be filled with zeros
-/// again.
+thread_local! {
+    /// The buffer that was given back last, for whoever writes next: room that was used once has not to be filled with
+    /// zeros again.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Encrypted bytes. Their buffer is kept while more follows.
 #[derive(Default)]
 pub(super) struct Outgoing {
     buf: Vec<u8>,
@@ -40,6 +46,9 @@ impl Outgoing {
         guess: usize,
         mut write: impl FnMut(&mut [u8]) -> Result<usize, Refused>,
     ) -> bool {
+        if self.buf.is_empty() {
+            self.buf = SPARE.take();
+        }
         let mut size = guess;
         loop {
             let room = self.end + size;
@@ -76,8 +85,8 @@ impl Outgoing {
 
     /// Gives the buffer back, where nothing waits in it.
     pub(super) fn rest(&mut self) {
-        if self.len() == 0 {
-            *self = Self::default();
+        if self.len() == 0 && !self.buf.is_empty() {
+            SPARE.set(std::mem::take(&mut self.buf));
         }
     }
 }

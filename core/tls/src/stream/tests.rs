@@ -71,6 +71,50 @@ async fn bytes_arrive_whole_whatever_the_pieces() {
 }
 
 #[tokio::test]
+async fn pieces_written_together_arrive_whole_and_in_order() {
+    let (mut client, mut server) = streams(30_000).await;
+    let sent = data(1_000_000);
+    let writing = async {
+        let (mut left, lens) = (&sent[..], [9, 16_384, 0, 9, 300, 70_000, 9, 8_192, 20_000, 1]);
+        while !left.is_empty() {
+            let mut after = left;
+            let pieces = lens.map(|len| {
+                let (piece, rest) = after.split_at(len.min(after.len()));
+                after = rest;
+                IoSlice::new(piece)
+            });
+            let written = client.write_vectored(&pieces).await.unwrap();
+            assert!(written > 0);
+            left = &left[written..];
+        }
+        client.shutdown().await.unwrap();
+    };
+    let mut got = Vec::new();
+    let ((), read) = tokio::join!(writing, server.read_to_end(&mut got));
+    read.unwrap();
+    assert!(got == sent);
+}
+
+#[tokio::test]
+async fn small_pieces_share_a_record() {
+    const RECORD: usize = 22;
+    let (mut client, _server) = streams(1 << 20).await;
+    let (head, small, large) = (data(9), data(4_000), data(16_384));
+    for (pieces, records) in [
+        (vec![&head], 1),
+        (vec![&head, &small], 1),
+        (vec![&head, &large], 2),
+        (vec![&head, &small, &head, &large, &head, &small], 3),
+    ] {
+        client.flush().await.unwrap();
+        let slices: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        let written = client.write_vectored(&slices).await.unwrap();
+        assert_eq!(written, pieces.iter().map(|piece| piece.len()).sum::<usize>());
+        assert_eq!(client.outgoing.len(), written + records * RECORD);
+    }
+}
+
+#[tokio::test]
 async fn small_reads_lose_nothing() {
     let (mut client, mut server) = streams(1 << 20).await;
     let sent = data(40_000);
