@@ -223,9 +223,13 @@ impl State {
         self.dirty = false;
     }
 
-    /// Counts a frame that costs more than it says. A server that we have chosen may do so.
+    /// Counts a frame that costs more than it says. Servers, which we have chosen, have a budget for
+    /// settings alone, as those may concern every stream.
     pub(crate) fn spend(&mut self, kind: Kind) -> Result<(), Error> {
-        if self.server { self.budgets.spend(kind, Instant::now()) } else { Ok(()) }
+        if self.server || matches!(kind, Kind::Settings) {
+            return self.budgets.spend(kind, Instant::now());
+        }
+        Ok(())
     }
 
     /// Whether the connection is to end with its streams.

@@ -162,3 +162,22 @@ fn answers_that_are_read_are_not_counted_however_full_the_output_is() {
         assert!(!sender.is_closed());
     });
 }
+
+#[test]
+fn settings_of_servers_have_a_budget_too() {
+    run(async {
+        let (near, mut far) = duplex(1024);
+        let sender = drive(near, Settings::default());
+        far.write_all(&generous()).await.unwrap();
+        let (response, _) = sender.send(post("/"), true).unwrap();
+        let (mut reading, mut writing) = tokio::io::split(far);
+        spawn_local(async move { tokio::io::copy(&mut reading, &mut tokio::io::sink()).await });
+        let mut sent = 0;
+        while writing.write_all(&frame(kind::SETTINGS, 0, 0, &[])).await.is_ok() {
+            sent += 1;
+            assert!(sent < 1_000);
+        }
+        assert!(matches!(response.await.unwrap_err(), Error::Flood("SETTINGS")));
+        assert!(sender.is_closed());
+    });
+}
