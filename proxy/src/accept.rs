@@ -60,15 +60,19 @@ impl Drop for Open {
     }
 }
 
+/// The addresses of an accepted connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Addrs {
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: SocketAddr,
+    /// Where it was going.
+    pub(crate) target: SocketAddr,
+}
+
 /// What serves the connections of one direction on one worker.
 pub(crate) trait Side: 'static {
-    /// Serves a connection that was going to `target` to its end.
-    fn serve(
-        self: &Rc<Self>,
-        tcp: TcpStream,
-        peer: SocketAddr,
-        target: SocketAddr,
-    ) -> impl Future<Output = Result<(), Error>>;
+    /// Serves a connection to its end.
+    fn serve(self: &Rc<Self>, tcp: TcpStream, addrs: Addrs) -> impl Future<Output = Result<(), Error>>;
 
     /// Counts a connection that failed.
     fn failed(&self, target: SocketAddr, error: &Error);
@@ -81,11 +85,16 @@ pub(crate) trait Side: 'static {
 async fn serve<S: Side>(side: Rc<S>, drain: Drain, tcp: TcpStream, peer: SocketAddr) {
     let _guard = drain.guard();
     let peer = normalize(peer);
-    let target = match side.original_dst().of(&tcp) {
-        Ok(target) => target,
+    let found = tcp.local_addr().and_then(|local| {
+        let local = normalize(local);
+        Ok(Addrs { peer, local, target: side.original_dst().of(&tcp, local)? })
+    });
+    let addrs = match found {
+        Ok(addrs) => addrs,
         Err(error) => return tracing::info!(%peer, %error, "no original destination"),
     };
-    let Err(error) = side.serve(tcp, peer, target).await else {
+    let target = addrs.target;
+    let Err(error) = side.serve(tcp, addrs).await else {
         return tracing::debug!(%peer, %target, "connection ended");
     };
     side.failed(target, &error);

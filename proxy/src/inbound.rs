@@ -14,13 +14,13 @@ mod tcp;
 pub use direct::{Carrier, DirectConnection, DirectHandler, DirectIo};
 pub(crate) use metrics::errno;
 
-use crate::accept::Side;
+use crate::accept::{Addrs, Side};
 use crate::access_log::AccessLog;
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::error::Error;
-use crate::http::server::ResetOnClose;
 use crate::metered::Metered;
+use crate::relay::ResetOnClose;
 use crate::shared::Shared;
 use ahash::AHashMap;
 use app::App;
@@ -72,12 +72,8 @@ enum Accepted {
 }
 
 impl Side for Inbound {
-    async fn serve(
-        self: &Rc<Self>,
-        tcp: TcpStream,
-        peer: SocketAddr,
-        target: SocketAddr,
-    ) -> Result<(), Error> {
+    async fn serve(self: &Rc<Self>, tcp: TcpStream, addrs: Addrs) -> Result<(), Error> {
+        let Addrs { peer, target, .. } = addrs;
         let direct = target.port() == self.config.inbound.listen.port();
         if !direct && !self.config.inbound.ips.is_empty() && !self.config.inbound.ips.contains(&target.ip()) {
             return Err(Error::Forbidden(format!("{target} is not an address of this pod").into()));

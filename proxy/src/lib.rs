@@ -17,6 +17,7 @@ pub mod identity;
 pub mod inbound;
 pub mod metered;
 pub mod outbound;
+mod relay;
 pub mod rules;
 pub mod run;
 pub mod shared;

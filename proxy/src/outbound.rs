@@ -19,7 +19,7 @@ mod tls;
 use http::Resolved;
 pub use http::{RetrySafe, Service};
 
-use crate::accept::Side;
+use crate::accept::{Addrs, Side};
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::error::Error;
@@ -33,9 +33,7 @@ use bytes::BytesMut;
 use discovery::{Discovery, SnapshotReceiver, Target};
 use endpoint::Backend;
 use futures::future::LocalBoxFuture;
-use mesh_net::{
-    Http, OriginalDst, PrefixedIo, Sniffed, SocketOptions, http as http_preface, normalize, sniff,
-};
+use mesh_net::{Http, OriginalDst, PrefixedIo, Sniffed, SocketOptions, http as http_preface, sniff};
 use metrics::{AcceptedMetrics, OutboundMetrics};
 use policy::{Protocol, Snapshot};
 use std::cell::RefCell;
@@ -65,8 +63,9 @@ pub struct Outbound {
 }
 
 impl Side for Outbound {
-    async fn serve(self: &Rc<Self>, tcp: TcpStream, _: SocketAddr, target: SocketAddr) -> Result<(), Error> {
-        self.refuse_loop(&tcp, target)?;
+    async fn serve(self: &Rc<Self>, tcp: TcpStream, addrs: Addrs) -> Result<(), Error> {
+        self.refuse_loop(addrs)?;
+        let target = addrs.target;
         let metrics = self.accepted(target);
         let mut open = metrics.connected();
         let io = Metered::new(tcp, metrics.read.clone(), metrics.written.clone());
@@ -127,8 +126,7 @@ impl Outbound {
     }
 
     /// A connection that was not redirected, or that was going to us, would come back here for ever.
-    fn refuse_loop(&self, tcp: &TcpStream, target: SocketAddr) -> Result<(), Error> {
-        let local = normalize(tcp.local_addr()?);
+    fn refuse_loop(&self, Addrs { local, target, .. }: Addrs) -> Result<(), Error> {
         let ours = self.config.outbound.listen.iter().map(SocketAddr::port);
         for port in ours.chain([local.port()]) {
             if mesh_net::is_own_address(target, local.ip(), port) {

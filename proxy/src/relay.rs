@@ -1,11 +1,42 @@
-//! Connections whose client takes their end for the end of an answer, as one of HTTP/1.0 may have to. Where the answer breaks
-//! off they must not end in order: the client would take a part for the whole.
+//! Bytes between two connections. One that breaks off must not look like one that has ended: who reads to the end would take a
+//! part for the whole.
 
 use crate::http::guard::Guard;
 use crate::metered::Metered;
-use mesh_net::PrefixedIo;
+use mesh_net::{CopyError, PrefixedIo, Tunnel, copy_bidirectional};
 use mesh_tls::TlsStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+
+/// Copies both ways until both sides are done. Otherwise, when one has broken and where this is dropped, both are reset.
+///
+/// # Errors
+/// How copying failed first.
+pub(crate) async fn relay<A, B>(first: &mut A, second: &mut B) -> Result<(), CopyError>
+where
+    A: AsyncRead + AsyncWrite + ResetOnClose + Unpin,
+    B: AsyncRead + AsyncWrite + ResetOnClose + Unpin,
+{
+    let mut sides = Sides { first, second, done: false };
+    let result = copy_bidirectional(sides.first, sides.second, |_, _| ()).await;
+    sides.done = result.is_ok();
+    result
+}
+
+struct Sides<'a, A: ResetOnClose, B: ResetOnClose> {
+    first: &'a mut A,
+    second: &'a mut B,
+    done: bool,
+}
+
+impl<A: ResetOnClose, B: ResetOnClose> Drop for Sides<'_, A, B> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.first.reset_on_close(true);
+            self.second.reset_on_close(true);
+        }
+    }
+}
 
 /// A connection that can end by a reset.
 pub trait ResetOnClose {
@@ -43,7 +74,19 @@ impl<I: ResetOnClose> ResetOnClose for Guard<I> {
     }
 }
 
-impl<I: ResetOnClose> ResetOnClose for Box<I> {
+impl<I: ResetOnClose> ResetOnClose for Tunnel<I> {
+    fn reset_on_close(&self, resets: bool) {
+        self.get_ref().reset_on_close(resets);
+    }
+}
+
+impl<I: ResetOnClose + ?Sized> ResetOnClose for Box<I> {
+    fn reset_on_close(&self, resets: bool) {
+        (**self).reset_on_close(resets);
+    }
+}
+
+impl<I: ResetOnClose> ResetOnClose for &mut I {
     fn reset_on_close(&self, resets: bool) {
         (**self).reset_on_close(resets);
     }

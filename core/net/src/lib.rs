@@ -15,6 +15,6 @@ pub use detect::{ClientHello, Http, Parse, Sniffed, client_hello, http, sniff};
 pub use files::{raise_open_files, shortage};
 pub use original_dst::OriginalDst;
 pub use prefixed::PrefixedIo;
-pub use socket::{SocketOptions, connect, is_own_address, listen, normalize, reset_on_close};
+pub use socket::{SocketOptions, connect, is_own_address, is_quiet, listen, normalize, reset_on_close};
 pub use transport_header::{HeaderError, SessionProtocol, TransportHeader};
 pub use tunnel::{OpenError, Refusal, Tunnel};

@@ -24,12 +24,11 @@ impl OriginalDst {
         Self::Lookup(Arc::new(move |_, _| addr))
     }
 
-    /// The original destination of `stream`; its local address when it was not redirected.
+    /// The original destination of `stream`, whose local address is `local`; that address when it was not redirected.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn of(&self, stream: &TcpStream) -> io::Result<SocketAddr> {
-        let local = normalize(stream.local_addr()?);
+    pub fn of(&self, stream: &TcpStream, local: SocketAddr) -> io::Result<SocketAddr> {
         match self {
             Self::Redirect => Ok(redirected(stream, local).map_or(local, normalize)),
             Self::Lookup(lookup) => Ok(lookup(local, normalize(stream.peer_addr()?))),

@@ -3,7 +3,10 @@
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// Options of a connection.
@@ -59,6 +62,13 @@ pub async fn connect(addr: SocketAddr, options: &SocketOptions) -> io::Result<Tc
     let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     apply(&SockRef::from(&socket), options)?;
     socket.connect(addr).await
+}
+
+/// Whether nothing has come on `io` that was not read, not even its end. A byte that has is lost.
+pub fn is_quiet<I: AsyncRead + Unpin>(io: &mut I) -> bool {
+    let mut byte = [0];
+    let mut cx = Context::from_waker(Waker::noop());
+    Pin::new(io).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
 }
 
 /// Whether `stream` is reset when it is closed, rather than ended in order. With a reset goes what was written and has not

@@ -16,10 +16,10 @@
 //! take another. So a server may close a connection at rest whenever it likes. A stream that breaks off takes its connection
 //! with it.
 
-use crate::{HeaderError, TransportHeader};
+use crate::{HeaderError, TransportHeader, is_quiet};
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 const HEAD: usize = 4;
@@ -152,12 +152,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Tunnel<I> {
     /// [`OpenError`].
     pub async fn open(&mut self, header: &TransportHeader) -> Result<(), OpenError> {
         self.begin(false);
-        let message = header.message();
-        let mut frame = Vec::with_capacity(HEAD + message.len());
-        frame.extend_from_slice(&head(OPEN, message.len()));
-        frame.extend_from_slice(&message);
-        self.io.write_all(&frame).await?;
-        self.io.flush().await?;
+        self.send(OPEN, &header.message()).await?;
         self.io.read_exact(&mut self.head).await?;
         match self.take_head() {
             (ACCEPT, 0) => Ok(()),
@@ -180,9 +175,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Tunnel<I> {
 
     /// Whether nothing has come on a connection at rest, not even its end.
     pub fn is_quiet(&mut self) -> bool {
-        let mut byte = [0];
-        let mut cx = Context::from_waker(Waker::noop());
-        Pin::new(&mut self.io).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
+        is_quiet(&mut self.io)
     }
 
     /// Waits for a client to open the next stream; says whether it does, or has closed the connection. May be dropped and
@@ -218,15 +211,16 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Tunnel<I> {
     /// Of the connection.
     pub async fn refuse(&mut self, refusal: Refusal, reason: &str) -> io::Result<()> {
         let reason = &reason[..reason.floor_char_boundary(MAX_REASON - 1)];
-        let mut frame = Vec::with_capacity(HEAD + 1 + reason.len());
-        frame.extend_from_slice(&head(REFUSE, 1 + reason.len()));
-        frame.push(refusal as u8);
-        frame.extend_from_slice(reason.as_bytes());
-        self.io.write_all(&frame).await?;
-        self.io.flush().await?;
+        self.send(REFUSE, &[&[refusal as u8], reason.as_bytes()].concat()).await?;
         self.offered = false;
         self.ended = Ended::BOTH;
         Ok(())
+    }
+
+    /// Sends a frame in one piece.
+    async fn send(&mut self, kind: u8, content: &[u8]) -> io::Result<()> {
+        self.io.write_all(&[&head(kind, content.len()), content].concat()).await?;
+        self.io.flush().await
     }
 
     /// Closes a connection at rest.

@@ -186,11 +186,8 @@ async fn so_does_a_connection_of_bytes() {
 #[tokio::test]
 async fn a_gateway_waits_a_second_for_its_endpoints_and_its_client_does_not_wait_once_more() {
     let clusters = Clusters::new(app::http().await).await;
-    // Nothing listens there.
-    let closed = tokio::net::TcpSocket::new_v4().unwrap();
-    closed.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    let refusing = endpoint(closed.local_addr().unwrap());
-    clusters.mesh.destinations.set_endpoints(EXPORTED, vec![refusing]).await;
+    let (_closed, nobody) = app::closed();
+    clusters.mesh.destinations.set_endpoints(EXPORTED, vec![endpoint(nobody)]).await;
     clusters.mesh.destinations.set_policy(EXPORTED, patient(service(EXPORTED))).await;
     let began = std::time::Instant::now();
     let response = get(clusters.client.out().await, Version::HTTP_11, "/").await;

@@ -1,10 +1,12 @@
 //! Connections to one place: an idle stack of HTTP/1 connections, a set of HTTP/2 connections counted by streams, and for
-//! endpoints an idle stack of connections that carry bytes. A worker has one [`Connections`] for each endpoint ([`Pool`]), and one for each address of the application.
+//! endpoints an idle stack of connections that carry bytes. A worker has one [`Connections`] for each endpoint ([`Pool`]),
+//! and one for each address of the application.
 
 mod endpoint;
 mod http1;
 mod http2;
 mod io;
+mod stack;
 mod tunnels;
 
 pub use endpoint::{Pool, ToEndpoint};
@@ -15,12 +17,14 @@ use crate::body::Body;
 use crate::error::{Cause, Error};
 use crate::http::http1::response::Head;
 use crate::http::http1::{Error as Http1Error, request};
+use crate::relay::ResetOnClose;
 use http::{Method, Request, Response, Version};
 use http1::Link;
 use http2::Failed;
 use mesh_balance::Admission;
 use mesh_http2::Sender;
 use mesh_net::SessionProtocol;
+use stack::Stack;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io::ErrorKind;
@@ -40,7 +44,7 @@ pub(crate) use io::Settings;
 /// How connections to a place are made.
 pub trait Connect: 'static {
     /// A connection.
-    type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    type Io: AsyncRead + AsyncWrite + ResetOnClose + Unpin + Send + 'static;
 
     /// The place.
     fn addr(&self) -> SocketAddr;
@@ -59,8 +63,8 @@ pub trait Connect: 'static {
         admission: Option<Admission>,
     ) -> impl Future<Output = Result<Self::Io, Error>>;
 
-    /// Closes what else is kept and was not used since `oldest`; says whether any is left.
-    fn close_idle(&self, _oldest: Option<Instant>) -> bool {
+    /// Closes what else is kept and was idle for too long; says whether any is left.
+    fn close_idle(&self) -> bool {
         false
     }
 }
@@ -87,7 +91,7 @@ pub struct Terms {
 /// The connections of one worker to one place.
 pub struct Connections<C: Connect> {
     to: C,
-    idle: RefCell<Vec<Idle<C::Io>>>,
+    idle: Stack<Link<C::Io>>,
     http2: RefCell<Vec<Sender>>,
     /// One connection at a time is made; who waits uses it too, or shares its failure.
     connecting: Mutex<()>,
@@ -95,22 +99,10 @@ pub struct Connections<C: Connect> {
     growing: Cell<bool>,
 }
 
-struct Idle<I> {
-    link: Link<I>,
-    since: Instant,
-}
-
-impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Idle<I> {
-    /// Whether it is open and was used since `oldest`.
-    fn is_usable(&self, oldest: Option<Instant>) -> bool {
-        oldest.is_none_or(|oldest| self.since > oldest) && self.link.is_open()
-    }
-}
-
 impl<C: Connect> Connections<C> {
     /// No connections yet.
     pub(crate) fn to(to: C) -> Rc<Self> {
-        let (idle, http2) = (RefCell::default(), RefCell::default());
+        let (idle, http2) = (Stack::new(to.terms()), RefCell::default());
         let (failed, growing) = (Cell::new(None), Cell::new(false));
         Rc::new(Self { to, idle, http2, connecting: Mutex::new(()), failed, growing })
     }
@@ -131,23 +123,15 @@ impl<C: Connect> Connections<C> {
     pub(crate) fn close_idle(&self) -> bool {
         let mut http2 = self.http2.borrow_mut();
         http2.retain(|c| !c.is_closed());
-        let mut idle = self.idle.borrow_mut();
-        let oldest = self.oldest();
-        idle.retain(|i| i.is_usable(oldest));
-        let others = self.to.close_idle(oldest);
-        !idle.is_empty() || !http2.is_empty() || others
-    }
-
-    /// When an idle connection must have been used to be kept.
-    fn oldest(&self) -> Option<Instant> {
-        Instant::now().checked_sub(self.to.terms().idle_timeout)
+        let (http1, others) = (self.idle.close(|link| link.is_open()), self.to.close_idle());
+        !http2.is_empty() || http1 || others
     }
 
     async fn send_http1(self: &Rc<Self>, request: Request<Body>) -> Result<Response<Body>, Error> {
         let method = request.method().clone();
         let mut outgoing = request::outgoing(request);
         // A pooled connection may turn out to be closed; the request is then unsent, unless it was on its way.
-        while let Some(link) = self.pooled() {
+        while let Some(link) = self.idle.take(|link| link.is_open()) {
             match link.exchange(&mut outgoing, &method).await {
                 Ok(head) => return self.received(head, link),
                 Err(Http1Error::Io(_)) if outgoing.is_unsent() => {}
@@ -163,25 +147,10 @@ impl<C: Connect> Connections<C> {
         }
     }
 
-    /// The connection that was used last. Those below it are left for [`Self::close_idle`].
-    fn pooled(&self) -> Option<Link<C::Io>> {
-        let mut idle = self.idle.borrow_mut();
-        let mut oldest = None;
-        loop {
-            let found = idle.pop()?;
-            if found.is_usable(*oldest.get_or_insert_with(|| self.oldest())) {
-                return Some(found.link);
-            }
-        }
-    }
-
     /// Puts a connection on the stack.
     fn keep(&self, link: Link<C::Io>) {
-        let mut idle = self.idle.borrow_mut();
-        if idle.len() < self.to.terms().max_idle {
-            link.rest();
-            idle.push(Idle { link, since: Instant::now() });
-        }
+        link.rest();
+        self.idle.put(link);
     }
 
     async fn connect_http1(&self, admission: Admission) -> Result<Link<C::Io>, Error> {

@@ -3,9 +3,6 @@
 
 mod http1;
 mod http2;
-mod reset;
-
-pub use reset::ResetOnClose;
 
 use crate::body::Body;
 use crate::config::Http as Settings;
@@ -13,6 +10,7 @@ use crate::drain::Drain;
 use crate::error::Error;
 use crate::http::guard::{Guard, Limits, Violation, Watch};
 use crate::http::http1::Connection;
+use crate::relay::ResetOnClose;
 use futures::future::LocalBoxFuture;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use mesh_net::Http;

@@ -3,8 +3,8 @@
 
 use crate::body::Body;
 use crate::drain::Drain;
+use crate::relay::{self, ResetOnClose};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
-use mesh_net::copy_bidirectional;
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 
 /// What a connection is once it has left HTTP.
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+trait Stream: AsyncRead + AsyncWrite + ResetOnClose + Unpin + Send {}
 
-impl<I: AsyncRead + AsyncWrite + Unpin + Send> Stream for I {}
+impl<I: AsyncRead + AsyncWrite + ResetOnClose + Unpin + Send> Stream for I {}
 
 /// A connection that has left HTTP, to be taken once; an extension of the response of a server that says so.
 #[derive(Clone)]
@@ -22,7 +22,7 @@ pub struct Upgraded(Arc<Mutex<Option<Box<dyn Stream>>>>);
 
 impl Upgraded {
     /// `io` is at the first byte after the response.
-    pub fn new(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
+    pub fn new(io: impl AsyncRead + AsyncWrite + ResetOnClose + Unpin + Send + 'static) -> Self {
         Self(Arc::new(Mutex::new(Some(Box::new(io)))))
     }
 
@@ -108,7 +108,7 @@ fn relay(client: OfClient, server: Upgraded, drain: &Drain, cut: impl Future<Out
             return tracing::debug!("upgrade did not happen");
         };
         tokio::select! {
-            result = copy_bidirectional(&mut client, &mut server, |_, _| ()) => {
+            result = relay::relay(&mut client, &mut server) => {
                 if let Err(error) = result {
                     tracing::debug!(%error, end = ?error.end, "upgraded connection failed");
                 }

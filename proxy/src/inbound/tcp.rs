@@ -5,8 +5,8 @@ use super::policy::Client;
 use super::{Inbound, app};
 use crate::error::Error;
 use crate::metered::Metered;
+use crate::relay::{ResetOnClose, relay};
 use futures::future::LocalBoxFuture;
-use mesh_net::copy_bidirectional;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -21,7 +21,7 @@ impl Inbound {
         mut policy: PolicyReceiver,
     ) -> LocalBoxFuture<'a, Result<(), Error>>
     where
-        I: AsyncRead + AsyncWrite + Unpin + 'a,
+        I: AsyncRead + AsyncWrite + ResetOnClose + Unpin + 'a,
     {
         Box::pin(async move {
             self.authorize_connection(&client, target, &mut policy)?;
@@ -30,7 +30,7 @@ impl Inbound {
             let metrics = self.metrics.tcp("dst", target, &client.tls);
             let mut app = Metered::new(stream, metrics.read.clone(), metrics.written.clone());
             tokio::select! {
-                result = copy_bidirectional(&mut io, &mut app, |_, _| ()) => {
+                result = relay(&mut io, &mut app) => {
                     let errno = result.as_ref().err().map_or("", |error| super::metrics::errno(&error.source));
                     metrics.close(errno);
                     result.map_err(|error| Error::Io(error.source))

@@ -57,6 +57,22 @@ pub struct Transport {
     pub flow_control: Option<FlowControl>,
 }
 
+#[cfg(test)]
+impl Transport {
+    /// In plaintext.
+    pub(crate) fn plain(dial: SocketAddr) -> Self {
+        Self {
+            dial,
+            tls: None,
+            header: None,
+            hint: Hint::Unknown,
+            authority: None,
+            keep_alive: None,
+            flow_control: None,
+        }
+    }
+}
+
 /// HTTP/2 flow control of connections to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowControl {

@@ -171,6 +171,7 @@ impl Service {
                 limit: attempts.limit(),
                 clock: exchange.clock,
                 grpc: exchange.grpc,
+                again: tried.rounds() > 0,
             };
             let mut result = sending.send().await;
             if let Some(Ok(answer)) = last.take() {

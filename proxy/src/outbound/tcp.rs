@@ -7,8 +7,8 @@ use super::policy::{Opaque, Protocol, Refusal, Snapshot};
 use super::{DISCOVERY_TIMEOUT, Outbound, first, forbidden};
 use crate::error::Error;
 use crate::http::client::BytesIo;
+use crate::relay::{ResetOnClose, relay};
 use futures::future::LocalBoxFuture;
-use mesh_net::copy_bidirectional;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -24,7 +24,7 @@ impl Outbound {
         mut snapshots: SnapshotReceiver,
     ) -> LocalBoxFuture<'a, Result<(), Error>>
     where
-        I: AsyncRead + AsyncWrite + Unpin + 'a,
+        I: AsyncRead + AsyncWrite + ResetOnClose + Unpin + 'a,
     {
         Box::pin(async move {
             let unknown = || Error::NoEndpoints("a destination that is not known yet".into());
@@ -44,7 +44,7 @@ impl Outbound {
             let (route, to) = (self.common.metrics.tcp_route(&opaque.labels), ticket.peer().endpoint.addr);
             route.opened(to);
             let cut = async { Refusal::Forbidden(forbidden(&mut snapshots).await) };
-            let result = relay(&mut io, &mut server, cut).await;
+            let result = relay_until(&mut io, &mut server, cut).await;
             route.closed(to, result.as_ref().err().map_or("", Error::label));
             result
         })
@@ -83,19 +83,17 @@ impl Outbound {
 }
 
 /// Copies both ways until both sides are done or the connection is `cut`.
-pub(super) async fn relay<A, B>(
+pub(super) async fn relay_until<A, B>(
     client: &mut A,
     server: &mut B,
     cut: impl Future<Output = Refusal>,
 ) -> Result<(), Error>
 where
-    A: AsyncRead + AsyncWrite + Unpin,
-    B: AsyncRead + AsyncWrite + Unpin,
+    A: AsyncRead + AsyncWrite + ResetOnClose + Unpin,
+    B: AsyncRead + AsyncWrite + ResetOnClose + Unpin,
 {
     tokio::select! {
-        result = copy_bidirectional(client, server, |_, _| ()) => {
-            result.map_err(|error| Error::Io(error.source))
-        }
+        result = relay(client, server) => result.map_err(|error| Error::Io(error.source)),
         refusal = cut => Err(refusal.into()),
     }
 }

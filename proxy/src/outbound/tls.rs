@@ -10,6 +10,7 @@ use super::discovery::SnapshotReceiver;
 use super::policy::{Snapshot, Tls};
 use super::{Outbound, refused};
 use crate::error::Error;
+use crate::relay::ResetOnClose;
 use bytes::BytesMut;
 use mesh_net::{PrefixedIo, Sniffed, client_hello, sniff};
 use std::sync::Arc;
@@ -26,7 +27,7 @@ impl Outbound {
         mut snapshots: SnapshotReceiver,
     ) -> Result<(), Error>
     where
-        I: AsyncRead + AsyncWrite + Unpin,
+        I: AsyncRead + AsyncWrite + ResetOnClose + Unpin,
     {
         self.resolved(snapshot).parent.protocol("tls");
         self.common.load.admit()?;
@@ -41,7 +42,7 @@ impl Outbound {
         let result = async {
             let (mut server, _ticket) = Box::pin(self.connect(route, Use::Tls)).await?;
             let cut = refused(&mut snapshots, |snapshot| snapshot.refuses_tls(sni));
-            super::tcp::relay(&mut io, &mut server, cut).await
+            super::tcp::relay_until(&mut io, &mut server, cut).await
         }
         .await;
         metrics.closed(result.as_ref().err());

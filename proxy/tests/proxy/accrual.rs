@@ -29,7 +29,7 @@ async fn status(client: &Proxy) -> u16 {
     get(client.out().await, Version::HTTP_11, "/").await.status().as_u16()
 }
 
-fn consecutive(max_failures: u32, backoff: ExponentialBackoff) -> Kind {
+pub(crate) fn consecutive(max_failures: u32, backoff: ExponentialBackoff) -> Kind {
     Kind::ConsecutiveFailures(ConsecutiveFailures { max_failures, backoff: Some(backoff) })
 }
 

@@ -10,7 +10,7 @@ use hyper_util::server::conn::auto;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 type Answer = BoxBody<Bytes, Infallible>;
 
@@ -19,6 +19,15 @@ pub(crate) async fn bind() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("[::]:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     (listener, SocketAddr::from(([127, 0, 0, 1], port)))
+}
+
+/// An address where nothing listens until told.
+pub(crate) fn closed() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    // As above.
+    socket.bind(SocketAddr::from(([0, 0, 0, 0], 0))).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    (socket, SocketAddr::from(([127, 0, 0, 1], port)))
 }
 
 /// HTTP/1 and HTTP/2. `/echo` gives the body back with trailers, `/upgrade` switches to echoing bytes, anything else

@@ -210,6 +210,10 @@ async fn holds<F: Future<Output = bool>>(condition: impl Fn() -> F) -> bool {
     tokio::time::timeout(LIMIT, wait).await.is_ok()
 }
 
+fn has_all(line: &str, parts: &[&str]) -> bool {
+    parts.iter().all(|part| line.contains(part))
+}
+
 impl Proxy {
     /// A mesh with one ready proxy in front of `app`.
     pub(crate) async fn start(app: SocketAddr, settings: &[(&str, &str)]) -> Self {
@@ -254,14 +258,24 @@ impl Proxy {
     pub(crate) async fn until_metric(&self, prefix: &str, parts: &[&str]) {
         let named = RefCell::new(Vec::new());
         let found = || async {
-            let (_, text) = self.admin("/metrics").await;
-            let lines = text.lines().filter(|line| line.starts_with(prefix)).map(ToOwned::to_owned);
-            let lines: Vec<String> = lines.collect();
-            let found = lines.iter().any(|line| parts.iter().all(|part| line.contains(part)));
+            let lines = self.metrics(prefix).await;
+            let found = lines.iter().any(|line| has_all(line, parts));
             *named.borrow_mut() = lines;
             found
         };
         assert!(holds(found).await, "never a metric {prefix} with {parts:?}, but {:#?}", named.borrow());
+    }
+
+    /// The value of the first metric whose line begins with `prefix` and contains all `parts`.
+    pub(crate) async fn metric(&self, prefix: &str, parts: &[&str]) -> String {
+        let lines = self.metrics(prefix).await;
+        let line = lines.iter().find(|line| has_all(line, parts));
+        line.and_then(|line| line.rsplit(' ').next()).expect("a metric").to_owned()
+    }
+
+    async fn metrics(&self, prefix: &str) -> Vec<String> {
+        let (_, text) = self.admin("/metrics").await;
+        text.lines().filter(|line| line.starts_with(prefix)).map(ToOwned::to_owned).collect()
     }
 
     /// A redirected plain connection.

@@ -6,6 +6,7 @@ use crate::harness::{CLIENT, LIMIT, Mesh, Proxy, SERVER, Setup, get, send, text}
 use http::{Request, Version};
 use http_body_util::Full;
 use hyper::body::Bytes;
+use mesh_api::outbound::OutboundPolicy;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,13 +27,21 @@ pub(crate) async fn client_with(mesh: &Arc<Mesh>, settings: &[(&str, &str)]) -> 
     mesh.proxy(Setup { identity: CLIENT, outbound, settings, ..Setup::default() }).await
 }
 
-/// A client's proxy and a server's, whose application is `app`, as the only endpoint of [`WEB`].
-async fn pair(app: SocketAddr) -> (Proxy, Proxy) {
+/// A client's proxy and a server's with these settings, whose application is `app`, as the only endpoint of [`WEB`].
+pub(crate) async fn pair_of(
+    policy: OutboundPolicy,
+    app: SocketAddr,
+    settings: &[(&str, &str)],
+) -> (Proxy, Proxy) {
     let mesh = Mesh::new().await;
-    let server = mesh.proxy(Setup { app, ..Setup::default() }).await;
-    mesh.destinations.set_policy(VIRTUAL, service(WEB)).await;
+    let server = mesh.proxy(Setup { app, settings, ..Setup::default() }).await;
+    mesh.destinations.set_policy(VIRTUAL, policy).await;
     mesh.destinations.set_endpoints(WEB, vec![through(&server, app)]).await;
     (client(&mesh).await, server)
+}
+
+async fn pair(app: SocketAddr) -> (Proxy, Proxy) {
+    pair_of(service(WEB), app, &[]).await
 }
 
 /// The endpoint of an application behind a proxy.

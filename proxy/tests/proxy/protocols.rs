@@ -8,8 +8,8 @@ pub(crate) mod tcp;
 mod tunnel;
 
 use crate::destinations::service;
-use crate::harness::{Mesh, Proxy, Setup};
-use crate::outbound::{VIRTUAL, WEB, client, through};
+use crate::harness::Proxy;
+use crate::outbound::{WEB, pair_of};
 use std::net::SocketAddr;
 
 /// A client's proxy and a server's in front of `app`.
@@ -19,9 +19,5 @@ async fn pair(app: SocketAddr) -> (Proxy, Proxy) {
 
 /// As [`pair`], the server's with these settings.
 async fn pair_with(app: SocketAddr, settings: &[(&str, &str)]) -> (Proxy, Proxy) {
-    let mesh = Mesh::new().await;
-    let server = mesh.proxy(Setup { app, settings, ..Setup::default() }).await;
-    mesh.destinations.set_policy(VIRTUAL, service(WEB)).await;
-    mesh.destinations.set_endpoints(WEB, vec![through(&server, app)]).await;
-    (client(&mesh).await, server)
+    pair_of(service(WEB), app, settings).await
 }

@@ -353,9 +353,11 @@ async fn an_endpoint_that_goes_finishes_what_it_has_and_its_connections_are_clos
     let asking = Arc::clone(&client);
     let held = tokio::spawn(async move { ask(&asking, &[]).await.status() });
     client.until("held", || async { old.asked() == 1 }).await;
+    assert_eq!(ask(&client, &[]).await.status(), 200);
+    assert_eq!(old.connections(), 2);
     mesh.destinations.set_endpoints(WEB, vec![endpoint(new.addr)]).await;
     client.until("moved", || async { ask(&client, &[]).await.status() == 200 && new.asked() > 0 }).await;
-    assert!(old.connections() > 0, "it is not cut off");
+    client.until("closed what was at rest", || async { old.connections() == 1 }).await;
     release.send_replace(true);
     assert_eq!(held.await.unwrap(), 200);
     client.until("closed", || async { old.connections() == 0 }).await;

@@ -1,11 +1,12 @@
 //! The outbound side when the last endpoint refuses: requests and connections wait for news of endpoints.
 
+use crate::accrual::consecutive;
 use crate::app;
 use crate::destinations::{endpoint, opaque, patient, service, tiers, with_backends};
 use crate::failover::{ask, named};
 use crate::harness::{LIMIT, Mesh, Proxy, Setup, get, read_all, send, text};
 use crate::outbound::{VIRTUAL, WEB, client, client_with, through};
-use crate::scripted::{changed, duration};
+use crate::scripted::{accruing, backoff, changed, duration};
 use http::{Request, Response, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -23,15 +24,6 @@ const FAILFAST: Duration = Duration::from_millis(500);
 const HTTP_LENGTH: &str = "outbound_http_balancer_queue_length";
 const HTTP_QUEUED: &str = "outbound_http_balancer_queue_requests_total";
 const TCP_QUEUED: &str = "outbound_tcp_balancer_queue_requests_total";
-
-/// An address where nothing listens until told.
-fn closed() -> (TcpSocket, SocketAddr) {
-    let socket = TcpSocket::new_v4().unwrap();
-    // On all of loopback, as those of `app` do.
-    socket.bind(SocketAddr::from(([0, 0, 0, 0], 0))).unwrap();
-    let port = socket.local_addr().unwrap().port();
-    (socket, SocketAddr::from(([127, 0, 0, 1], port)))
-}
 
 /// Begins to serve HTTP.
 fn open(socket: TcpSocket, name: &'static str) -> JoinHandle<()> {
@@ -64,18 +56,11 @@ fn reason(response: &Response<Incoming>) -> &str {
     response.headers().get("l5d-proxy-error").map_or("", |reason| reason.to_str().unwrap())
 }
 
-/// What a metric with one series says.
-async fn value(client: &Proxy, name: &str) -> String {
-    let (_, text) = client.admin("/metrics").await;
-    let line = text.lines().find(|line| line.starts_with(name)).unwrap();
-    line.rsplit_once(' ').unwrap().1.to_owned()
-}
-
 #[tokio::test]
 async fn a_request_that_the_last_endpoint_refuses_waits_for_the_next_one() {
     for meshed in [false, true] {
         for version in [Version::HTTP_11, Version::HTTP_2] {
-            let (_closed, old) = closed();
+            let (_closed, old) = app::closed();
             let (mesh, client, _server) = refusing(patient(service(WEB)), old, meshed).await;
             let response = order(client.out().await, version);
             client.until_metric(HTTP_LENGTH, &["} 1"]).await;
@@ -114,7 +99,7 @@ async fn requests_wait_out_a_replacement_that_is_told_late() {
 #[tokio::test]
 async fn a_request_that_waits_is_served_by_the_same_endpoint_once_that_is_back() {
     for meshed in [false, true] {
-        let (socket, addr) = closed();
+        let (socket, addr) = app::closed();
         let (_mesh, client, _server) = refusing(patient(service(WEB)), addr, meshed).await;
         let io = client.out().await;
         let response = tokio::spawn(get(io, Version::HTTP_11, "/"));
@@ -127,8 +112,26 @@ async fn a_request_that_waits_is_served_by_the_same_endpoint_once_that_is_back()
 }
 
 #[tokio::test]
+async fn a_request_that_waits_counts_once_against_the_endpoint_it_waits_for() {
+    let (socket, addr) = app::closed();
+    let kind = consecutive(2, backoff(LIMIT, LIMIT));
+    let (_mesh, client, _server) = refusing(accruing(patient(service(WEB)), kind, None), addr, true).await;
+    let response = tokio::spawn(get(client.out().await, Version::HTTP_11, "/"));
+    client.until_metric(HTTP_LENGTH, &["} 1"]).await;
+    client
+        .until("asked for the third time", || async {
+            let asked = client.metric("outbound_http_route_backend_requests_total", &[]).await;
+            asked.parse::<u32>().unwrap() >= 3
+        })
+        .await;
+    let _app = open(socket, "back");
+    let response = tokio::time::timeout(LIMIT, response).await.unwrap().unwrap();
+    assert_eq!(response.status(), 200, "{:?}", response.headers());
+}
+
+#[tokio::test]
 async fn a_request_that_waits_does_not_take_up_the_endpoint_it_waits_for() {
-    let (socket, addr) = closed();
+    let (socket, addr) = app::closed();
     let mesh = Mesh::new().await;
     mesh.destinations.set_policy(VIRTUAL, patient(service(WEB))).await;
     let server = mesh.proxy(Setup { app: addr, ..Setup::default() }).await;
@@ -144,7 +147,7 @@ async fn a_request_that_waits_does_not_take_up_the_endpoint_it_waits_for() {
 #[tokio::test]
 async fn a_wait_in_vain_ends_with_what_the_endpoint_said_and_the_next_requests_do_not_wait() {
     for meshed in [false, true] {
-        let (socket, addr) = closed();
+        let (socket, addr) = app::closed();
         let (_mesh, client, _server) = refusing(service(WEB), addr, meshed).await;
         let began = Instant::now();
         let response = get(client.out().await, Version::HTTP_11, "/").await;
@@ -153,7 +156,7 @@ async fn a_wait_in_vain_ends_with_what_the_endpoint_said_and_the_next_requests_d
         let (said, cause) = (reason(&response), format!(":{}: Connection refused", addr.port()));
         assert!(said.starts_with("connect to") && said.contains(&cause), "{said}");
         client.until_metric("outbound_http_balancer_queue_gate_shut_total", &["} 1"]).await;
-        let waits = value(&client, HTTP_QUEUED).await;
+        let waits = client.metric(HTTP_QUEUED, &[]).await;
         for _ in 0..3 {
             let response = get(client.out().await, Version::HTTP_11, "/").await;
             // The proxy of a pod is asked each time; an endpoint that cannot be connected to is not.
@@ -161,7 +164,7 @@ async fn a_wait_in_vain_ends_with_what_the_endpoint_said_and_the_next_requests_d
             assert_eq!(response.status(), expected.0);
             assert!(reason(&response).contains(expected.1), "{}", reason(&response));
         }
-        assert_eq!(value(&client, HTTP_QUEUED).await, waits);
+        assert_eq!(client.metric(HTTP_QUEUED, &[]).await, waits);
         client.until_metric("outbound_http_balancer_queue_gate_open_total", &["} 0"]).await;
         let _app = open(socket, "late");
         let served = || async { get(client.out().await, Version::HTTP_11, "/").await.status() == 200 };
@@ -174,7 +177,7 @@ async fn a_wait_in_vain_ends_with_what_the_endpoint_said_and_the_next_requests_d
 async fn the_next_tier_serves_without_a_wait() {
     let (near, far) = ("near.catalog:80", "far.catalog:80");
     let mesh = Mesh::new().await;
-    let (_near, near_addr) = closed();
+    let (_near, near_addr) = app::closed();
     let (spare, _spare) = named("far").await;
     mesh.destinations.set_policy(VIRTUAL, patient(tiers(&[near, far]))).await;
     mesh.destinations.set_endpoints(near, vec![endpoint(near_addr)]).await;
@@ -190,7 +193,7 @@ async fn the_next_tier_serves_without_a_wait() {
 async fn with_no_tier_left_news_of_any_will_do() {
     let (near, far) = ("near.catalog:80", "far.catalog:80");
     let mesh = Mesh::new().await;
-    let ((_near, near_addr), (_far, far_addr)) = (closed(), closed());
+    let ((_near, near_addr), (_far, far_addr)) = (app::closed(), app::closed());
     mesh.destinations.set_policy(VIRTUAL, patient(tiers(&[near, far]))).await;
     mesh.destinations.set_endpoints(near, vec![endpoint(near_addr)]).await;
     mesh.destinations.set_endpoints(far, vec![endpoint(far_addr)]).await;
@@ -206,7 +209,7 @@ async fn with_no_tier_left_news_of_any_will_do() {
 
 #[tokio::test]
 async fn the_limit_of_a_route_ends_the_wait() {
-    let (_closed, addr) = closed();
+    let (_closed, addr) = app::closed();
     let timeouts = Timeouts { request: duration(FAILFAST / 2), ..Timeouts::default() };
     let policy = changed(patient(service(WEB)), |rule| rule.timeouts = Some(timeouts));
     let (_mesh, client, _server) = refusing(policy, addr, false).await;
@@ -217,7 +220,7 @@ async fn the_limit_of_a_route_ends_the_wait() {
 
 #[tokio::test]
 async fn an_address_of_which_there_is_no_news_refuses_at_once() {
-    let (_closed, addr) = closed();
+    let (_closed, addr) = app::closed();
     let policy = with_backends(patient(service(WEB)), |backend| {
         backend.kind = Some(backend::Kind::Forward(endpoint(addr)));
     });
@@ -229,7 +232,7 @@ async fn an_address_of_which_there_is_no_news_refuses_at_once() {
 
 #[tokio::test]
 async fn opaque_connections_wait_likewise() {
-    let ((_closed, old), (socket, later)) = (closed(), closed());
+    let ((_closed, old), (socket, later)) = (app::closed(), app::closed());
     let (mesh, client, _server) = refusing(patient(opaque(WEB)), old, false).await;
     let mut io = client.out().await;
     client.until_metric("outbound_tcp_balancer_queue_length", &["} 1"]).await;
@@ -253,7 +256,7 @@ async fn opaque_connections_wait_likewise() {
 
 #[tokio::test]
 async fn an_opaque_connection_that_waits_in_vain_is_closed_and_the_next_ones_at_once() {
-    let (_closed, addr) = closed();
+    let (_closed, addr) = app::closed();
     let (_mesh, client, _server) = refusing(opaque(WEB), addr, false).await;
     let began = Instant::now();
     assert_eq!(read_all(&mut client.out().await).await, "");

@@ -39,7 +39,7 @@ pub struct ToEndpoint {
     health: Arc<Health>,
     connector: Connector,
     terms: Terms,
-    tunnels: Tunnels,
+    tunnels: Rc<Tunnels>,
 }
 
 impl Pool {
@@ -52,7 +52,8 @@ impl Pool {
     ) -> Rc<Self> {
         let terms = terms(&transport, &settings);
         let connector = Connector::new(settings, metrics);
-        Self::to(ToEndpoint { transport, health, connector, terms, tunnels: Tunnels::default() })
+        let tunnels = Rc::new(Tunnels::new(&terms));
+        Self::to(ToEndpoint { transport, health, connector, terms, tunnels })
     }
 
     /// How the endpoint is reached.
@@ -64,41 +65,39 @@ impl Pool {
     ///
     /// # Errors
     /// Why there is none.
-    pub(crate) async fn open(self: &Rc<Self>) -> Result<BytesIo, Error> {
-        if let Some(header) = io::header(&self.to.transport, None)
-            && let Some(result) = self.reopen(&header).await
-        {
-            self.to.judge(&result, Admission::Normal);
-            return result;
-        }
-        self.open_new(Admission::Normal).await
+    pub(crate) async fn open(&self) -> Result<BytesIo, Error> {
+        self.open_as(Admission::Normal).await
     }
 
-    /// As [`open`](Self::open), on a new connection.
-    async fn open_new(self: &Rc<Self>, admission: Admission) -> Result<BytesIo, Error> {
+    /// As [`open`](Self::open); a trial is of a new connection.
+    async fn open_as(&self, admission: Admission) -> Result<BytesIo, Error> {
         let Some(header) = io::header(&self.to.transport, None) else {
             return Ok(BytesIo::Own(self.to.connect(None, Some(admission)).await?));
         };
-        let result = self.open_first(&header).await;
+        let reopened = if admission == Admission::Normal { self.reopen(&header).await } else { None };
+        let result = match reopened {
+            Some(result) => result,
+            None => self.open_first(&header).await,
+        };
         self.to.judge(&result, admission);
         result
     }
 
     /// Opens a stream on a connection at rest; `None` where there is none that can be used. No byte is lost with those that
     /// turn out not to.
-    async fn reopen(self: &Rc<Self>, header: &TransportHeader) -> Option<Result<BytesIo, Error>> {
+    async fn reopen(&self, header: &TransportHeader) -> Option<Result<BytesIo, Error>> {
         let to = &self.to;
         let settings = to.connector.settings();
         let generation = settings.tls.generation();
         loop {
-            let mut kept = to.tunnels.take(self.oldest(), generation)?;
+            let mut kept = to.tunnels.take(generation)?;
             match timeout(settings.connect_timeout + REOPEN_ALLOWANCE, kept.tunnel.open(header)).await {
-                Ok(Ok(())) => return Some(Ok(BytesIo::Stream(Stream::new(kept, self)))),
+                Ok(Ok(())) => return Some(Ok(BytesIo::Stream(Stream::new(kept, &to.tunnels)))),
                 Ok(Err(OpenError::Io(error))) => {
                     tracing::debug!(endpoint = %to.transport.dial, %error, "a tunnel was not open any more");
                 }
                 Ok(Err(OpenError::Refused { refusal, reason })) => {
-                    self.keep_tunnel(kept);
+                    to.tunnels.keep(kept);
                     return Some(Err(to.refused(refusal, reason)));
                 }
                 // The peer is slow, or gone without a word, and then the others lead nowhere either.
@@ -111,40 +110,36 @@ impl Pool {
     }
 
     /// Opens a stream on a new connection.
-    async fn open_first(self: &Rc<Self>, header: &TransportHeader) -> Result<BytesIo, Error> {
+    async fn open_first(&self, header: &TransportHeader) -> Result<BytesIo, Error> {
         let to = &self.to;
         let addr = to.transport.dial;
-        let (io, is_tunnel) = to.connector.connect_for_bytes(&to.transport, header).await?;
-        if !is_tunnel {
+        let io = to.connector.connect_for_bytes(&to.transport, header).await?;
+        if !io.is_tunnel() {
             return Ok(BytesIo::Own(io));
         }
         let mut kept = Kept::new(io);
         let opened = timeout(ANSWER, kept.tunnel.open(header)).await;
         match opened.map_err(|_| Error::ConnectTimeout { addr, after: ANSWER })? {
-            Ok(()) => Ok(BytesIo::Stream(Stream::new(kept, self))),
+            Ok(()) => Ok(BytesIo::Stream(Stream::new(kept, &to.tunnels))),
             Err(OpenError::Io(source)) => Err(Error::Connect { addr, source }),
             Err(OpenError::Refused { refusal, reason }) => {
-                self.keep_tunnel(kept);
+                to.tunnels.keep(kept);
                 Err(to.refused(refusal, reason))
             }
         }
     }
 
-    /// Takes back a connection at rest.
-    pub(super) fn keep_tunnel(&self, kept: Kept) {
-        self.to.tunnels.keep(kept, self.to.terms.max_idle);
-    }
-
     /// The endpoint is gone, or is reached in another way: what still has a connection keeps it, and none is kept beyond.
     pub(crate) fn retire(&self) {
+        self.idle.retire();
         self.to.tunnels.retire();
     }
 
     /// Tries to connect to an endpoint that failed, so that no request, and no connection for bytes, has to. Keeps the
     /// connection if it is for requests. Says whether it worked.
-    pub(crate) async fn warm(self: &Rc<Self>, for_requests: bool) -> bool {
+    pub(crate) async fn warm(&self, for_requests: bool) -> bool {
         if !for_requests {
-            let Ok(mut io) = self.open_new(Admission::Trial).await else { return false };
+            let Ok(mut io) = self.open_as(Admission::Trial).await else { return false };
             return io.flush().await.is_ok();
         }
         // It is a new connection in any case: one that is open already says nothing about those to come.
@@ -190,8 +185,8 @@ impl Connect for ToEndpoint {
         result
     }
 
-    fn close_idle(&self, oldest: Option<Instant>) -> bool {
-        self.tunnels.close_idle(oldest, self.connector.settings().tls.generation())
+    fn close_idle(&self) -> bool {
+        self.tunnels.close_idle(self.connector.settings().tls.generation())
     }
 }
 

@@ -8,6 +8,7 @@ use crate::http::http1::response::{self, Head};
 use crate::http::http1::{self, Connection, Decoder, Error, Outgoing};
 use crate::http::interim;
 use crate::http::upgrade::Upgraded;
+use crate::relay::ResetOnClose;
 use bytes::Bytes;
 use http::Method;
 use http_body::{Frame, SizeHint};
@@ -106,7 +107,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Link<I> {
     /// The connection as one that is no longer HTTP.
     pub(super) fn upgraded(self) -> Option<Upgraded>
     where
-        I: Send,
+        I: ResetOnClose + Send,
     {
         self.connection.upgraded()
     }

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::metered::Metered;
 use crate::outbound::endpoint::Transport;
 use crate::outbound::metrics::{EndpointMetrics, OpenConnection};
+use crate::relay::ResetOnClose;
 use mesh_net::{SessionProtocol, SocketOptions, TransportHeader};
 use mesh_tls::{Alpn, MeshTls, Sessions, TlsStream};
 use std::io::{self, IoSlice};
@@ -70,28 +71,26 @@ impl PeerIo {
         Self { io, open: metrics.connected() }
     }
 
-    /// What both sides agreed on.
-    pub(super) fn negotiated(&self) -> Alpn {
+    fn tls(&self) -> Option<&TlsStream<Metered<TcpStream>>> {
         match &self.io {
-            Io::Plain(_) => Alpn::None,
-            Io::Tls(io) => io.negotiated(),
+            Io::Plain(_) => None,
+            Io::Tls(io) => Some(io),
         }
+    }
+
+    /// Whether both sides agreed on a tunnel.
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.tls().is_some_and(|io| io.negotiated() == Alpn::Tunnel)
     }
 
     /// The end of the peer's certificate, under TLS.
     pub(super) fn expires(&self) -> Option<SystemTime> {
-        match &self.io {
-            Io::Plain(_) => None,
-            Io::Tls(io) => io.peer_info().map(|info| info.not_after),
-        }
+        Some(self.tls()?.peer_info()?.not_after)
     }
 
     /// The generation of our credentials that the connection was made with, under TLS.
     pub(super) fn generation(&self) -> Option<u64> {
-        match &self.io {
-            Io::Plain(_) => None,
-            Io::Tls(io) => Some(io.generation()),
-        }
+        Some(self.tls()?.generation())
     }
 
     /// Remembers how reading or writing failed.
@@ -127,19 +126,17 @@ impl Connector {
         Ok(io)
     }
 
-    /// Connects to where a transport header is taken, for bytes. Says whether it is a tunnel, to be opened; otherwise `header`
-    /// has been sent.
+    /// Connects to where a transport header is taken, for bytes: a tunnel, to be opened, or else `header` has been sent.
     pub(super) async fn connect_for_bytes(
         &self,
         to: &Transport,
         header: &TransportHeader,
-    ) -> Result<(PeerIo, bool), Error> {
+    ) -> Result<PeerIo, Error> {
         let mut io = self.secured(to, Alpn::Tunnel, &self.tunnel_sessions).await?;
-        if io.negotiated() == Alpn::Tunnel {
-            return Ok((io, true));
+        if !io.is_tunnel() {
+            announce(&mut io, header, to.dial).await?;
         }
-        announce(&mut io, header, to.dial).await?;
-        Ok((io, false))
+        Ok(io)
     }
 
     async fn secured(&self, to: &Transport, alpn: Alpn, sessions: &Sessions) -> Result<PeerIo, Error> {
@@ -173,6 +170,15 @@ pub(super) fn header(to: &Transport, session: Option<SessionProtocol>) -> Option
 /// Sends the header with the first bytes.
 async fn announce(io: &mut PeerIo, header: &TransportHeader, addr: SocketAddr) -> Result<(), Error> {
     io.write_all(&header.encode()).await.map_err(|source| Error::Connect { addr, source })
+}
+
+impl ResetOnClose for PeerIo {
+    fn reset_on_close(&self, resets: bool) {
+        match &self.io {
+            Io::Plain(io) => io.reset_on_close(resets),
+            Io::Tls(io) => io.reset_on_close(resets),
+        }
+    }
 }
 
 impl AsyncRead for PeerIo {

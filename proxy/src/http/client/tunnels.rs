@@ -2,15 +2,16 @@
 //! connection for each. A connection at rest is used again while it is quiet, for as long as an idle HTTP/1 connection would
 //! be, and under the credentials that are in force.
 
-use super::endpoint::Pool;
+use super::Terms;
 use super::io::PeerIo;
+use super::stack::Stack;
+use crate::relay::ResetOnClose;
 use mesh_net::Tunnel;
-use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A connection, and what of it must be known when it is used again.
@@ -35,60 +36,36 @@ impl Kept {
 }
 
 /// The connections at rest to one endpoint.
-#[derive(Default)]
-pub(super) struct Tunnels {
-    idle: RefCell<Vec<Idle>>,
-    retired: Cell<bool>,
-}
-
-struct Idle {
-    kept: Kept,
-    since: Instant,
-}
-
-impl Idle {
-    /// Whether it can be used, and was since `oldest`.
-    fn is_usable(&mut self, oldest: Option<Instant>, generation: u64) -> bool {
-        oldest.is_none_or(|oldest| self.since > oldest) && self.kept.is_usable(generation)
-    }
-}
+pub(super) struct Tunnels(Stack<Kept>);
 
 impl Tunnels {
-    /// The one that was used last.
-    pub(super) fn take(&self, oldest: Option<Instant>, generation: u64) -> Option<Kept> {
-        let mut idle = self.idle.borrow_mut();
-        loop {
-            let mut found = idle.pop()?;
-            if found.is_usable(oldest, generation) {
-                return Some(found.kept);
-            }
-        }
+    pub(super) fn new(terms: &Terms) -> Self {
+        Self(Stack::new(terms))
     }
 
-    /// Keeps one that is at rest, unless there are `most`.
-    pub(super) fn keep(&self, kept: Kept, most: usize) {
-        let mut idle = self.idle.borrow_mut();
-        if idle.len() < most && !self.retired.get() {
-            idle.push(Idle { kept, since: Instant::now() });
-        }
+    /// The one that was used last, if it can be used under credentials of this generation.
+    pub(super) fn take(&self, generation: u64) -> Option<Kept> {
+        self.0.take(|kept| kept.is_usable(generation))
+    }
+
+    /// Keeps one that is at rest.
+    pub(super) fn keep(&self, kept: Kept) {
+        self.0.put(kept);
     }
 
     /// Closes those that cannot be used any more; says whether any are left.
-    pub(super) fn close_idle(&self, oldest: Option<Instant>, generation: u64) -> bool {
-        let mut idle = self.idle.borrow_mut();
-        idle.retain_mut(|idle| idle.is_usable(oldest, generation));
-        !idle.is_empty()
+    pub(super) fn close_idle(&self, generation: u64) -> bool {
+        self.0.close(|kept| kept.is_usable(generation))
     }
 
     /// Closes all.
     pub(super) fn clear(&self) {
-        self.idle.borrow_mut().clear();
+        self.0.clear();
     }
 
     /// Closes all, and keeps none from now on.
     pub(super) fn retire(&self) {
-        self.retired.set(true);
-        self.clear();
+        self.0.retire();
     }
 }
 
@@ -100,25 +77,25 @@ pub enum BytesIo {
     Stream(Stream),
 }
 
-/// A stream; its connection goes back to the pool when both ways of it have ended.
+/// A stream; its connection goes back to the others when both ways of it have ended.
 pub struct Stream {
     /// There until it is dropped.
     kept: Option<Kept>,
-    pool: Weak<Pool>,
+    home: Weak<Tunnels>,
 }
 
 impl Stream {
     /// A stream that was opened on `kept`.
-    pub(super) fn new(kept: Kept, pool: &Rc<Pool>) -> Self {
-        Self { kept: Some(kept), pool: Rc::downgrade(pool) }
+    pub(super) fn new(kept: Kept, home: &Rc<Tunnels>) -> Self {
+        Self { kept: Some(kept), home: Rc::downgrade(home) }
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
         let kept = self.kept.take().filter(|kept| kept.tunnel.is_at_rest());
-        if let (Some(kept), Some(pool)) = (kept, self.pool.upgrade()) {
-            pool.keep_tunnel(kept);
+        if let (Some(kept), Some(home)) = (kept, self.home.upgrade()) {
+            home.keep(kept);
         }
     }
 }
@@ -134,6 +111,15 @@ impl BytesIo {
             Self::Own(io) => Ok(Pin::new(io)),
             Self::Stream(Stream { kept: Some(kept), .. }) => Ok(Pin::new(&mut kept.tunnel)),
             Self::Stream(_) => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+}
+
+impl ResetOnClose for BytesIo {
+    fn reset_on_close(&self, resets: bool) {
+        match self {
+            Self::Own(io) => io.reset_on_close(resets),
+            Self::Stream(stream) => stream.kept.iter().for_each(|kept| kept.tunnel.reset_on_close(resets)),
         }
     }
 }

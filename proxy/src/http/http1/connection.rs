@@ -2,14 +2,15 @@
 
 use super::{Decoder, Error, Outgoing, Piece};
 use crate::http::upgrade::Upgraded;
+use crate::relay::ResetOnClose;
 use bytes::{Buf as _, BytesMut};
-use mesh_net::PrefixedIo;
+use mesh_net::{PrefixedIo, is_quiet};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
@@ -49,10 +50,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
 
     /// Whether nothing has come, neither an end nor anything else, since the last message.
     pub fn is_quiet(&self) -> bool {
-        let mut byte = [0];
-        let mut cx = Context::from_waker(Waker::noop());
-        let polled = Pin::new(&mut *self.0.io.borrow_mut()).poll_read(&mut cx, &mut ReadBuf::new(&mut byte));
-        polled.is_pending()
+        is_quiet(&mut *self.0.io.borrow_mut())
     }
 
     /// Whether nothing was read that belongs to nobody.
@@ -162,7 +160,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
     /// The connection as one that is no longer HTTP; `None` while someone else has a handle.
     pub fn upgraded(self) -> Option<Upgraded>
     where
-        I: Send + 'static,
+        I: ResetOnClose + Send + 'static,
     {
         let inner = Rc::into_inner(self.0)?;
         Some(Upgraded::new(PrefixedIo::new(inner.read.into_inner().freeze(), inner.io.into_inner())))

@@ -1,6 +1,6 @@
 //! Serving one HTTP/1 connection, a request after the other. The body of a request is read by who takes it.
 
-use super::{Handler, ResetOnClose};
+use super::Handler;
 use crate::body::{Body, Frames};
 use crate::drain::Drain;
 use crate::error::{Cause, Error as ProxyError};
@@ -9,6 +9,7 @@ use crate::http::http1::request::{self, Answer, Asked};
 use crate::http::http1::{self, Connection, Decoder, Error, Piece, response};
 use crate::http::interim::Interim;
 use crate::http::upgrade::{self, OnUpgrade};
+use crate::relay::ResetOnClose;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};

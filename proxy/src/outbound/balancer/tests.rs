@@ -1,20 +1,12 @@
 use super::*;
-use crate::outbound::endpoint::{Ailing, Health, Hint, Setup, Transport};
+use crate::outbound::endpoint::{Ailing, Health, Setup, Transport};
 use mesh_metrics::Labels;
 
 fn set(known: Known, ports: &[u16]) -> Arc<EndpointSet> {
     let now = Instant::now();
     let endpoint = |port: &u16| {
         let addr = SocketAddr::from(([10, 0, 0, 1], *port));
-        let transport = Transport {
-            dial: addr,
-            tls: None,
-            header: None,
-            hint: Hint::Unknown,
-            authority: None,
-            keep_alive: None,
-            flow_control: None,
-        };
+        let transport = Transport::plain(addr);
         let health = Health::new(Setup::default().accrual, None, Arc::new(Ailing::default()), now);
         Arc::new(Endpoint { addr, transport, weight: 1, labels: Labels::new(), health: Arc::new(health) })
     };

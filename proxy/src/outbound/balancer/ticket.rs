@@ -92,13 +92,14 @@ impl Ticket {
         }
     }
 
-    fn changed(&self, back: bool, now: Instant) {
-        tracing::info!(endpoint = %self.peer.endpoint.addr, back, backend = %self.backend.name, "failure accrual");
-        self.backend.standing(now);
+    /// The endpoint fails a request that waits for it in the same way again, which says no more of it than the first time.
+    /// A trial is to be judged all the same.
+    pub(in crate::outbound) fn repeats(&self) {
+        if self.admission == Admission::Normal {
+            self.settled.set(true);
+        }
     }
-}
 
-impl Ticket {
     /// Ends the use before the ticket is dropped: others may have the endpoint.
     pub(in crate::outbound) fn release(&self) {
         if self.released.replace(true) {
@@ -113,6 +114,11 @@ impl Ticket {
                 self.backend.recovered.notify_one();
             }
         }
+    }
+
+    fn changed(&self, back: bool, now: Instant) {
+        tracing::info!(endpoint = %self.peer.endpoint.addr, back, backend = %self.backend.name, "failure accrual");
+        self.backend.standing(now);
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Sending<'a> {
     /// Of the whole exchange.
     pub(super) clock: Option<&'a Rc<Clock>>,
     pub(super) grpc: bool,
+    /// The endpoint has refused this request before.
+    pub(super) again: bool,
 }
 
 /// An answer that the client does not have yet.
@@ -55,7 +57,7 @@ impl Sending<'_> {
     /// Why there is no response.
     pub(super) async fn send(self) -> Result<Answer, Error> {
         let started = Instant::now();
-        let Self { backend, metrics, ticket, request, limit, clock, grpc } = self;
+        let Self { backend, metrics, ticket, request, limit, clock, grpc, again } = self;
         metrics.requests.inc();
         ticket.peer().metrics.requests.inc();
         let pool = Rc::clone(&ticket.peer().pool);
@@ -87,6 +89,9 @@ impl Sending<'_> {
         if ticket.peer().endpoint.transport.tls.is_none() {
             // Only proxies of the mesh are believed that nothing reached an application.
             response.headers_mut().remove(&RETRY_SAFE);
+        }
+        if again && response.headers().contains_key(&RETRY_SAFE) {
+            ticket.repeats();
         }
         apply_response(&backend.filters, response.headers_mut());
         let account = Account::of(ticket, metrics, &response, grpc, (started, now));

@@ -104,22 +104,14 @@ impl Tried {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbound::endpoint::Hint;
 
     const LIMIT: Duration = Duration::from_secs(3);
     const REFUSED: Failure = Failure { lost: false, heard: false, passing: true };
     const LOST: Failure = Failure { lost: true, heard: true, passing: true };
 
     fn to(authority: Option<&str>) -> Transport {
-        Transport {
-            dial: endpoint(),
-            tls: None,
-            header: None,
-            hint: Hint::Unknown,
-            authority: authority.map(|name| name.parse().unwrap()),
-            keep_alive: None,
-            flow_control: None,
-        }
+        let authority = authority.map(|name| name.parse().unwrap());
+        Transport { authority, ..Transport::plain(endpoint()) }
     }
 
     fn endpoint() -> SocketAddr {

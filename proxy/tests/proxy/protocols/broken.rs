@@ -2,7 +2,9 @@
 
 use super::{pair, pair_with};
 use crate::app::bind;
-use crate::harness::{CLIENT, LIMIT, read_all};
+use crate::destinations::opaque;
+use crate::harness::{CLIENT, LIMIT, Proxy, read_all};
+use crate::outbound::{WEB, pair_of};
 use crate::peers::exchange;
 use socket2::SockRef;
 use std::io;
@@ -11,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
 /// So much that some of it is on its way when the proxy has closed the connection to a slow client.
@@ -145,5 +147,87 @@ async fn an_answer_that_a_proxy_does_not_wait_for_any_more_is_broken_off() {
         let (_, ended) = end(io).await;
         assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
+    server.stopped().await.unwrap();
+}
+
+const UPGRADE: &str = "GET / HTTP/1.1\r\nhost: web\r\nconnection: upgrade\r\nupgrade: bytes\r\n\r\n";
+const UPGRADED: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: bytes\r\n\r\n";
+
+/// An application that says `part`, after an upgrade if there is to be one. Then it breaks the connection when it is told to,
+/// or else reports how that ended.
+struct Abrupt {
+    addr: SocketAddr,
+    go_on: Arc<Notify>,
+    ended: mpsc::UnboundedReceiver<io::Result<()>>,
+}
+
+impl Abrupt {
+    async fn start(upgrades: bool) -> Self {
+        let (listener, addr) = bind().await;
+        let (go_on, (report, ended)) = (Arc::new(Notify::new()), mpsc::unbounded_channel());
+        let told = Arc::clone(&go_on);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (told, report) = (Arc::clone(&told), report.clone());
+                tokio::spawn(async move {
+                    if upgrades {
+                        exchange(&mut stream, "", "\r\n\r\n").await;
+                        stream.write_all(UPGRADED.as_bytes()).await.unwrap();
+                    }
+                    stream.write_all(b"part").await.unwrap();
+                    let mut rest = Vec::new();
+                    tokio::select! {
+                        () = told.notified() => {
+                            SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+                        }
+                        ended = stream.read_to_end(&mut rest) => report.send(ended.map(drop)).unwrap(),
+                    }
+                });
+            }
+        });
+        Self { addr, go_on, ended }
+    }
+
+    /// Breaks one connection here and one at the client, having `asked` what the application waits for.
+    async fn breaks(&mut self, asked: &str, connect: impl AsyncFn() -> TcpStream) {
+        let begin = async || {
+            let mut io = connect().await;
+            let said = exchange(&mut io, asked, "part").await;
+            assert!(said.ends_with("part"), "{said}");
+            io
+        };
+        let io = begin().await;
+        self.go_on.notify_one();
+        assert_eq!(end(io).await.1.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        let io = begin().await;
+        SockRef::from(&io).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(io);
+        let ended = timeout(LIMIT, self.ended.recv()).await.expect("the connection stays open").unwrap();
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_break_off_on_one_side_break_off_on_the_other() {
+    let mut app = Abrupt::start(false).await;
+    let (client, _server) = pair_of(opaque(WEB), app.addr, &[]).await;
+    app.breaks("", async || client.out().await).await;
+    let port = app.addr.port().to_string();
+    let server = Proxy::start(app.addr, &[("INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION", &port)]).await;
+    app.breaks("", async || server.plain().await).await;
+    let mut app = Abrupt::start(true).await;
+    let (client, server) = pair(app.addr).await;
+    app.breaks(UPGRADE, async || client.out().await).await;
+    app.breaks(UPGRADE, async || server.plain().await).await;
+}
+
+#[tokio::test]
+async fn bytes_that_a_proxy_does_not_wait_for_any_more_break_off() {
+    let app = Abrupt::start(false).await;
+    let (client, server) = pair_of(opaque(WEB), app.addr, &[("SHUTDOWN_GRACE_PERIOD", "100ms")]).await;
+    let mut io = client.out().await;
+    exchange(&mut io, "", "part").await;
+    server.begin_stop();
+    assert_eq!(end(io).await.1.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     server.stopped().await.unwrap();
 }

@@ -4,7 +4,7 @@ use crate::app;
 use crate::control::{anyone, detect, identities, server};
 use crate::destinations::{meshed, opaque};
 use crate::harness::{LIMIT, Mesh, Proxy, SERVER, Setup, read_all};
-use crate::outbound::{VIRTUAL, WEB, client, through};
+use crate::outbound::{VIRTUAL, WEB, client, pair_of, through};
 use mesh_net::{OpenError, Refusal, TransportHeader, Tunnel};
 use mesh_tls::Alpn;
 use std::net::SocketAddr;
@@ -13,13 +13,12 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+/// Labels of mutually authenticated connections that a proxy has accepted.
+const ACCEPTED: [&str; 3] = ["direction=\"inbound\"", "peer=\"src\"", "tls=\"true\""];
+
 /// A client's proxy and a server's in front of `app`, which speaks bytes.
 async fn opaque_pair(app: SocketAddr) -> (Proxy, Proxy) {
-    let mesh = Mesh::new().await;
-    let server = mesh.proxy(Setup { app, ..Setup::default() }).await;
-    mesh.destinations.set_policy(VIRTUAL, opaque(WEB)).await;
-    mesh.destinations.set_endpoints(WEB, vec![through(&server, app)]).await;
-    (client(&mesh).await, server)
+    pair_of(opaque(WEB), app, &[]).await
 }
 
 /// One connection: says `what`, and gives what comes back.
@@ -34,24 +33,13 @@ async fn exchange(client: &Proxy, what: &str) -> String {
 async fn carried(server: &Proxy, streams: usize, connections: usize) {
     let metric = "inbound_tcp_transport_header_connections_total";
     server.until_metric(metric, &[&format!("}} {streams}")]).await;
-    let opened = ["direction=\"inbound\"", "peer=\"src\"", "tls=\"true\"", &format!("}} {connections}")];
-    server.until_metric("tcp_open_total", &opened).await;
+    let [direction, peer, tls] = ACCEPTED;
+    server.until_metric("tcp_open_total", &[direction, peer, tls, &format!("}} {connections}")]).await;
 }
 
 /// How many mutually authenticated connections `server` has accepted.
 async fn accepted(server: &Proxy) -> String {
-    let (_, metrics) = server.admin("/metrics").await;
-    let parts = ["tcp_open_total{", "direction=\"inbound\"", "peer=\"src\"", "tls=\"true\""];
-    let mut lines = metrics.lines().filter(|line| parts.iter().all(|part| line.contains(part)));
-    lines.next().and_then(|line| line.rsplit(' ').next()).unwrap().to_owned()
-}
-
-/// An address where nobody listens, that stays free.
-fn nobody() -> (socket2::Socket, SocketAddr) {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from(([0, 0, 0, 0], 0)).into()).unwrap();
-    let port = socket.local_addr().unwrap().as_socket().unwrap().port();
-    (socket, SocketAddr::from(([127, 0, 0, 1], port)))
+    server.metric("tcp_open_total", &ACCEPTED).await
 }
 
 #[tokio::test]
@@ -107,7 +95,7 @@ async fn a_stream_that_breaks_off_takes_no_other_with_it() {
 #[tokio::test]
 async fn where_an_application_does_not_listen_another_endpoint_is_tried() {
     let app = app::tcp(false).await;
-    let (_kept, dead) = nobody();
+    let (_kept, dead) = app::closed();
     let mesh = Mesh::new().await;
     let servers = [mesh.proxy(Setup { app: dead, ..Setup::default() }).await];
     let well = mesh.proxy(Setup { app, ..Setup::default() }).await;

@@ -2,15 +2,7 @@ use super::*;
 use mesh_types::headers;
 
 fn transport() -> Transport {
-    Transport {
-        dial: "10.0.0.1:4143".parse().unwrap(),
-        tls: None,
-        header: None,
-        hint: Hint::Unknown,
-        authority: None,
-        keep_alive: None,
-        flow_control: None,
-    }
+    Transport::plain("10.0.0.1:4143".parse().unwrap())
 }
 
 fn keeping() -> Keeping {
