@@ -8,7 +8,7 @@ use mesh_tls::TlsStream;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-/// Copies both ways until both sides are done. Otherwise, when one has broken and where this is dropped, both are reset.
+/// Copies both ways until both sides are done. Otherwise, when one has broken and where this is dropped, both break off.
 ///
 /// # Errors
 /// How copying failed first.
@@ -18,7 +18,7 @@ where
     B: AsyncRead + AsyncWrite + ResetOnClose + Unpin,
 {
     let mut sides = Sides { first, second, done: false };
-    let result = copy_bidirectional(sides.first, sides.second, |_, _| ()).await;
+    let result = copy_bidirectional(sides.first, sides.second).await;
     sides.done = result.is_ok();
     result
 }
@@ -38,9 +38,9 @@ impl<A: ResetOnClose, B: ResetOnClose> Drop for Sides<'_, A, B> {
     }
 }
 
-/// A connection that can end by a reset.
+/// A connection that can break off, rather than end, when it is dropped.
 pub trait ResetOnClose {
-    /// Whether the connection is reset when it is dropped; what the client has not received by then is lost to it.
+    /// Whether it does. TCP is reset for that; what the peer has not received by then is lost to it.
     fn reset_on_close(&self, resets: bool);
 }
 
@@ -62,10 +62,9 @@ impl<I: ResetOnClose> ResetOnClose for PrefixedIo<I> {
     }
 }
 
-impl<I: ResetOnClose> ResetOnClose for TlsStream<I> {
-    fn reset_on_close(&self, resets: bool) {
-        self.get_ref().reset_on_close(resets);
-    }
+/// TLS tells an end from a break by itself, and loses nothing by it.
+impl<I> ResetOnClose for TlsStream<I> {
+    fn reset_on_close(&self, _: bool) {}
 }
 
 impl<I: ResetOnClose> ResetOnClose for Guard<I> {

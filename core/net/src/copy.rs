@@ -15,15 +15,6 @@ const AFTER_PAUSE: usize = 1;
 /// Full reads in a row before the buffer grows.
 const FULL_READS: u8 = 2;
 
-/// Which way bytes go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// From the first stream to the second.
-    Forward,
-    /// From the second stream to the first.
-    Back,
-}
-
 /// Which stream failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -44,29 +35,27 @@ pub struct CopyError {
 }
 
 /// Copies both ways; the end of one direction closes the write side of the other stream, and the other direction goes
-/// on. `account` is told of every piece written.
+/// on. What one stream has sent before it broke is given to the other, which is not closed then.
 ///
 /// # Errors
 /// The first failure, and whose it was.
-pub async fn copy_bidirectional<A, B>(
-    first: &mut A,
-    second: &mut B,
-    mut account: impl FnMut(Direction, usize),
-) -> Result<(), CopyError>
+pub async fn copy_bidirectional<A, B>(first: &mut A, second: &mut B) -> Result<(), CopyError>
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut forward = OneWay::new();
-    let mut back = OneWay::new();
+    let (mut forward, mut back) = (OneWay::new(), OneWay::new());
+    // Who takes no more may have said something before.
+    let mut refused = None;
     poll_fn(|cx| {
-        let there = forward.poll(cx, first, second, |n| account(Direction::Forward, n));
-        let there = map(there, End::First, End::Second)?;
-        let here = back.poll(cx, second, first, |n| account(Direction::Back, n));
-        let here = map(here, End::Second, End::First)?;
-        ready!(there);
-        ready!(here);
-        Poll::Ready(Ok(()))
+        let there = forward.poll(cx, first, second, refused.is_some());
+        let there = settle(there, End::First, End::Second, &mut refused)?;
+        let here = back.poll(cx, second, first, refused.is_some());
+        let here = settle(here, End::Second, End::First, &mut refused)?;
+        if there.is_ready() && here.is_ready() {
+            return Poll::Ready(refused.take().map_or(Ok(()), Err));
+        }
+        Poll::Pending
     })
     .await
 }
@@ -77,12 +66,23 @@ enum Failure {
     Write(io::Error),
 }
 
-fn map(poll: Poll<Result<(), Failure>>, reader: End, writer: End) -> Result<Poll<()>, CopyError> {
+/// Whether one way is over; one that is refused is.
+fn settle(
+    poll: Poll<Result<(), Failure>>,
+    reader: End,
+    writer: End,
+    refused: &mut Option<CopyError>,
+) -> Result<Poll<()>, CopyError> {
     match poll {
         Poll::Pending => Ok(Poll::Pending),
         Poll::Ready(Ok(())) => Ok(Poll::Ready(())),
-        Poll::Ready(Err(Failure::Read(source))) => Err(CopyError { end: reader, source }),
-        Poll::Ready(Err(Failure::Write(source))) => Err(CopyError { end: writer, source }),
+        Poll::Ready(Err(Failure::Read(source))) => {
+            Err(refused.take().unwrap_or(CopyError { end: reader, source }))
+        }
+        Poll::Ready(Err(Failure::Write(source))) => {
+            refused.get_or_insert(CopyError { end: writer, source });
+            Ok(Poll::Ready(()))
+        }
     }
 }
 
@@ -109,12 +109,30 @@ impl OneWay {
         Self { buf: Vec::new(), size: 0, start: 0, full_reads: 0, unflushed: false, state: State::Copying }
     }
 
+    /// `broken`: the other way was refused, so that this one does not end in order.
     fn poll<R, W>(
         &mut self,
         cx: &mut Context<'_>,
         reader: &mut R,
         writer: &mut W,
-        mut account: impl FnMut(usize),
+        broken: bool,
+    ) -> Poll<Result<(), Failure>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let result = ready!(self.poll_copy(cx, reader, writer, broken));
+        self.state = State::Done;
+        self.buf = Vec::new();
+        Poll::Ready(result)
+    }
+
+    fn poll_copy<R, W>(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut R,
+        writer: &mut W,
+        broken: bool,
     ) -> Poll<Result<(), Failure>>
     where
         R: AsyncRead + Unpin,
@@ -123,11 +141,8 @@ impl OneWay {
         loop {
             match self.state {
                 State::Copying => {}
-                State::Closing => {
-                    ready!(Pin::new(&mut *writer).poll_shutdown(cx)).map_err(Failure::Write)?;
-                    self.state = State::Done;
-                    self.buf = Vec::new();
-                }
+                State::Closing if broken => return Pin::new(writer).poll_flush(cx).map_err(Failure::Write),
+                State::Closing => return Pin::new(writer).poll_shutdown(cx).map_err(Failure::Write),
                 State::Done => return Poll::Ready(Ok(())),
             }
             while self.start < self.buf.len() {
@@ -136,16 +151,16 @@ impl OneWay {
                 if n == 0 {
                     return Poll::Ready(Err(Failure::Write(io::ErrorKind::WriteZero.into())));
                 }
-                account(n);
                 self.start += n;
                 self.unflushed = true;
             }
-            if self.state != State::Copying {
-                continue;
-            }
             self.empty();
             match poll_read_buf(Pin::new(&mut *reader), cx, &mut self.buf) {
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Read(error))),
+                Poll::Ready(Err(error)) => {
+                    // As far as it goes at once.
+                    let _ = Pin::new(&mut *writer).poll_flush(cx);
+                    return Poll::Ready(Err(Failure::Read(error)));
+                }
                 Poll::Ready(Ok(0)) => self.state = State::Closing,
                 Poll::Ready(Ok(_)) => self.count_full_reads(),
                 Poll::Pending => {

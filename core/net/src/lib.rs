@@ -10,7 +10,7 @@ mod socket;
 mod transport_header;
 mod tunnel;
 
-pub use copy::{CopyError, Direction, End, copy_bidirectional};
+pub use copy::{CopyError, End, copy_bidirectional};
 pub use detect::{ClientHello, Http, Parse, Sniffed, client_hello, http, sniff};
 pub use files::{raise_open_files, shortage};
 pub use original_dst::OriginalDst;

@@ -112,7 +112,7 @@ async fn a_stream_is_accepted_when_it_is_first_used() {
         let serving = async {
             assert!(server.asked().await.unwrap());
             server.header().await.unwrap();
-            copy_bidirectional(&mut server, &mut application, |_, _| ()).await.unwrap();
+            copy_bidirectional(&mut server, &mut application).await.unwrap();
             assert!(server.is_at_rest());
         };
         let using = async {

@@ -67,12 +67,12 @@ async fn end(mut io: impl AsyncRead + Unpin) -> (usize, io::Result<()>) {
     (rest.len(), ended.map(|_| ()))
 }
 
-async fn breaks(io: impl AsyncRead + AsyncWrite + Unpin, go_on: &Notify) {
+async fn breaks(io: impl AsyncRead + AsyncWrite + Unpin, go_on: &Notify, how: io::ErrorKind) {
     let io = begin(io, "/broken").await;
     go_on.notify_one();
     let (more, ended) = end(io).await;
     assert_eq!(more, 0);
-    assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    assert_eq!(ended.unwrap_err().kind(), how);
 }
 
 async fn is_whole(io: impl AsyncRead + AsyncWrite + Unpin, go_on: &Notify) {
@@ -89,9 +89,9 @@ async fn an_answer_that_ends_with_the_connection_is_broken_off_where_it_breaks_o
     let (client, server) = pair(app).await;
     for _ in 0..3 {
         // By HTTP/2 between two proxies, through one, and by TLS.
-        breaks(client.out().await, &go_on).await;
-        breaks(server.plain().await, &go_on).await;
-        breaks(server.meshed(CLIENT).await, &go_on).await;
+        breaks(client.out().await, &go_on, io::ErrorKind::ConnectionReset).await;
+        breaks(server.plain().await, &go_on, io::ErrorKind::ConnectionReset).await;
+        breaks(server.meshed(CLIENT).await, &go_on, io::ErrorKind::UnexpectedEof).await;
         is_whole(client.out().await, &go_on).await;
         is_whole(server.plain().await, &go_on).await;
         is_whole(server.meshed(CLIENT).await, &go_on).await;
